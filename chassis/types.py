@@ -5,7 +5,7 @@ msgspec alone, no I/O, so that a contract can be imported anywhere.
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import msgspec
 
@@ -13,6 +13,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
 
 
+# Said again for mypy, which does not see that subclasses inherit this from msgspec's base.
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A value that crosses the wire. Readers ignore fields they do not know; changes only add."""
 

@@ -35,6 +35,7 @@ management.tcp.port = {management_port}
 log.file = false
 log.console = true
 log.console.level = warning
+log.console.use_colors = off
 """
 
 
@@ -90,7 +91,7 @@ def prepare(folder: Path, amqp_port: int | None = None, management_port: int | N
 
 
 def installed() -> Path | None:
-    """The server's own start script. Not the one on the PATH: Debian's changes to a user who cannot enter our folder."""
+    """The server's own start script. Debian's on the PATH changes to a user who cannot enter our folder."""
     folders = [Path("/usr/lib/rabbitmq/bin"), Path("/opt/homebrew/sbin"), Path("/usr/local/sbin")]
     if found := shutil.which("rabbitmq-server"):
         folders.append(Path(found).resolve().parent)

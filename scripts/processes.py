@@ -14,6 +14,7 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 PR_SET_PDEATHSIG = 1
+_chosen: set[int] = set()
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
@@ -31,14 +32,17 @@ class Command:
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on, below the range that the kernel hands to outgoing connections."""
+    """A TCP port that nobody listens on, below the range that the kernel hands to outgoing connections, and that this
+    process was not given before: what it is for may not listen yet.
+    """
     while True:
         port = random.randrange(20000, 32768)
-        if not listening(port):
+        if port not in _chosen and not taken(port):
+            _chosen.add(port)
             return port
 
 
-def listening(port: int) -> bool:
+def taken(port: int) -> bool:
     """Whether `port` of this machine is taken, on any of its addresses."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,13 @@
+# make run     everything, then a purchase, then it stays up     PORT VAR AMQP_URI SCALE DB PG_URI DEMO
+# make demo    as run, but ends after the purchases
+# make test    the tests, with a broker and a PostgreSQL of their own     ARGS="-k barrier"
+.PHONY: run demo status stop clean check test bench
+
+run:    ; @scripts/python -m scripts.up
+demo:   ; @scripts/python -m scripts.up --demo
+status: ; @scripts/python -m scripts.control status
+stop:   ; @scripts/python -m scripts.control stop
+clean:  ; @scripts/clean
+check:  ; @scripts/check
+test:   ; @scripts/python -m scripts.testbed $(ARGS)
+bench:  ; @scripts/python -m bench $(ARGS)
