@@ -1,0 +1,1 @@
+"""Other companies, as programs of their own: nothing here imports the platform, nor the platform this."""
