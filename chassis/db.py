@@ -1,0 +1,200 @@
+"""Databases: nameko-sqlalchemy's provider, mended for SQLite under eventlet and for SQLAlchemy 2.
+
+SQLite waits for a lock in C, which would stop the whole process. So it never waits (busy timeout 0), and a write
+begins by trying BEGIN IMMEDIATE again and again, yielding in between, until the call's deadline.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import eventlet
+import nameko_sqlalchemy
+from nameko_sqlalchemy.database import DatabaseWrapper
+from sqlalchemy import DateTime, Dialect, Engine, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.types import TypeDecorator
+
+from chassis.context import time_left
+from chassis.errors import OutcomeUnknown
+
+BUSY_LIMIT_S = 5.0
+BUSY_PAUSE_S = (0.001, 0.02)
+POOL_WAIT_S = 5.0
+_WRITE = "rialto_write"
+_clock_offset = timedelta()
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, always aware and in UTC; a naive one is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive datetime {value!r}: say which zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def now(session: Session) -> datetime:
+    """The database's time: the only clock of sagas, leases and rows. Tests move it with `shift_clock`."""
+    if session.get_bind().dialect.name == "sqlite":
+        written = session.scalar(text("SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')"))
+        return datetime.fromisoformat(str(written)) + _clock_offset
+    moment: datetime = session.scalar(text("SELECT clock_timestamp()"))
+    return moment.astimezone(UTC) + _clock_offset
+
+
+def shift_clock(offset: timedelta) -> None:
+    """For tests: what `now` adds to the database's time, in this process."""
+    global _clock_offset
+    _clock_offset = offset
+
+
+def new_engine(uri: str, pool_size: int) -> Engine:
+    """An engine with the settings that this platform's promises rest on. Side effect: none until it connects."""
+    options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": POOL_WAIT_S}
+    if not uri.startswith("sqlite"):
+        return create_engine(uri, **options, pool_pre_ping=True)
+    engine = create_engine(uri, **options, connect_args={"timeout": 0, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # BEGIN is ours to say
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=0"):
+        _until_free(lambda pragma=pragma: connection.execute(f"PRAGMA {pragma}"))
+
+
+def _begin_sqlite(connection: Any) -> None:
+    if connection.get_execution_options().get(_WRITE):
+        _until_free(lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _until_free(attempt: Any) -> None:
+    give_up = eventlet.hubs.get_hub().clock() + time_left(BUSY_LIMIT_S)
+    while True:
+        try:
+            attempt()
+            return
+        except Exception as exc:
+            if "locked" not in str(exc) or not _is_operational(exc):
+                raise
+            if eventlet.hubs.get_hub().clock() >= give_up:
+                raise OutcomeUnknown("database", "it stayed locked by another writer") from exc
+        eventlet.sleep(random.uniform(*BUSY_PAUSE_S))
+
+
+def _is_operational(exc: BaseException) -> bool:
+    return isinstance(exc, OperationalError) or type(exc).__name__ == "OperationalError"
+
+
+@contextmanager
+def writing(session: Session) -> Iterator[Session]:
+    """One write transaction, committed at the end of the block and undone by an exception.
+
+    Do not call another service and do not yield inside. Raises OutcomeUnknown when the database stays locked.
+    """
+    session.rollback()
+    try:
+        session.connection(execution_options={_WRITE: True})
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+
+
+@contextmanager
+def reading(session: Session) -> Iterator[Session]:
+    """One read transaction: a consistent view, which must not be kept while another service is called."""
+    try:
+        yield session
+    finally:
+        session.rollback()
+
+
+def insert_new(session: Session, table: Table, row: dict[str, Any]) -> bool:
+    """Insert a row unless its key is taken; False if it is (on PostgreSQL after waiting for the other's commit)."""
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    return affected(session, insert(table).values(row).on_conflict_do_nothing()) == 1
+
+
+def affected(session: Session, statement: Any) -> int:
+    """Run an UPDATE, INSERT or DELETE; answers how many rows it touched: the outcome of a guarded update."""
+    return cast(int, session.execute(statement).rowcount)  # type: ignore[attr-defined]
+
+
+class Sessions:
+    """Sessions of one database outside of a worker: for sagas, relays, timers and tests."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.factory = sessionmaker(bind=engine)
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        with self.factory() as session, writing(session):
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        with self.factory() as session, reading(session):
+            yield session
+
+
+class WorkerDatabase(DatabaseWrapper):
+    """A worker's database. Inside `write()` and `read()`, `session` is the open one."""
+
+    session: Session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        with writing(self.session):
+            yield self.session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        with reading(self.session):
+            yield self.session
+
+
+class Database(nameko_sqlalchemy.Database):
+    """The service's own database, `DB_URIS["<service>:Base"]`. Worker attribute: a WorkerDatabase."""
+
+    sessions: Sessions
+
+    @classmethod
+    def of(cls, container: Any) -> "Database":
+        """The one database of a service, for other extensions, from their `start` on."""
+        return next(provider for provider in container.dependencies if isinstance(provider, cls))
+
+    def setup(self) -> None:
+        service = self.container.service_name
+        uri = self.container.config["DB_URIS"][f"{service}:{self.declarative_base.__name__}"]
+        self.db_uri = uri
+        # one connection for each worker, and as many for sagas, relay and timers
+        self.engine = new_engine(uri, pool_size=2 * self.container.max_workers + 4)
+        self.sessions = Sessions(self.engine)
+        self.Session = self.sessions.factory
+
+    def get_dependency(self, worker_ctx: Any) -> WorkerDatabase:
+        database = WorkerDatabase(self.Session)
+        self.dbs[worker_ctx] = database
+        return database

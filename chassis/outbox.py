@@ -1,0 +1,226 @@
+"""Events that are sent if, and only if, what they tell of was committed.
+
+`publish(session, event)` writes a row in the business transaction; a relay sends the rows in their order with
+publisher confirms, and removes what the broker has taken. One relay per database works at a time, by a lease.
+"""
+
+import time
+import uuid
+from datetime import timedelta
+from logging import getLogger
+from typing import Any
+
+import eventlet
+import kombu
+import msgspec
+from amqp import Message, spec
+from eventlet.event import Event as GreenEvent
+from nameko.constants import AMQP_URI_CONFIG_KEY
+from nameko.extensions import DependencyProvider
+from prometheus_client import Gauge
+from sqlalchemy import Row, delete, event, func, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from chassis.amqp import BROKEN, connect
+from chassis.context import current_call
+from chassis.db import Database, now
+from chassis.errors import Failure
+from chassis.leases import take_lease
+from chassis.tables import outbox
+from chassis.types import Event
+
+BATCH = 100
+POLL_S = 2.0
+CONFIRM_TIMEOUT_S = 5.0
+LEASE_S = 10.0
+LAG = Gauge("rialto_outbox_rows", "Events that were committed and not yet sent", ["service"])
+
+log = getLogger("rialto.outbox")
+
+
+def publish(session: Session, fact: Event) -> None:
+    """Have an event sent once this transaction commits. It is sent at least once; its event_id tells repeats."""
+    kind = type(fact)
+    trace_id = getattr(current_call(), "trace_id", None)
+    session.execute(
+        insert(outbox).values(
+            event_id=fact.event_id,
+            event=kind.__event__,  # type: ignore[attr-defined]
+            aggregate_id=fact.aggregate_id,
+            sequence=fact.sequence,
+            subscribers=list(kind.__subscribers__),  # type: ignore[attr-defined]
+            payload=msgspec.json.encode(fact).decode(),
+            created_at=now(session),
+        )
+    )
+    session.info["outbox"] = trace_id or True
+
+
+def queue_of(source: str, event_name: str, subscriber: str) -> str:
+    """The durable queue of a subscriber `service.method`, as nameko names it."""
+    return f"evt-{source}-{event_name}--{subscriber}"
+
+
+class Relay(DependencyProvider):
+    """Sends what `publish` wrote. A service that publishes events has one: `relay = Relay()`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._owner = uuid.uuid4().hex
+        self._wanted = GreenEvent()
+        self._thread: Any = None
+        self._connection: kombu.Connection | None = None
+        self._channel: Any = None
+        self._declared: set[str] = set()
+        self._next_tag = 0
+        self._lease_is_fresh_until = 0.0
+
+    def get_dependency(self, worker_ctx: Any) -> "Relay":
+        return self
+
+    def start(self) -> None:
+        self.sessions = Database.of(self.container).sessions
+        event.listen(self.sessions.factory, "after_commit", self._after_commit)
+        self._thread = self.container.spawn_managed_thread(self._run, identifier="outbox relay")
+
+    def stop(self) -> None:
+        """Send what is there, for a moment, and leave: the lease's next owner goes on from the rows."""
+        if self._thread is not None:
+            self._thread.kill()
+            self._thread = None
+            try:
+                self._send_batch()
+            except (Failure, SQLAlchemyError, *BROKEN) as exc:
+                log.info("left events to the next relay", extra={"reason": str(exc)})
+        self._close()
+
+    def kill(self) -> None:
+        self._close()
+
+    def wake(self) -> None:
+        if not self._wanted.ready():
+            self._wanted.send()
+
+    def _after_commit(self, session: Session) -> None:
+        if session.info.pop("outbox", None):
+            self.wake()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                while self._send_batch():
+                    pass
+            except (Failure, SQLAlchemyError, *BROKEN) as exc:
+                log.warning("events wait", extra={"reason": f"{type(exc).__name__}: {exc}"})
+                self._close()
+                eventlet.sleep(0.5)
+            with eventlet.Timeout(POLL_S, False):
+                self._wanted.wait()
+            self._wanted = GreenEvent()
+
+    def _send_batch(self) -> bool:
+        """Send up to BATCH events; True if there may be more."""
+        with self.sessions.read() as session:
+            rows = list(session.execute(select(outbox).order_by(outbox.c.id).limit(BATCH)))
+            LAG.labels(self.container.service_name).set(len(rows))
+        if not rows:
+            return False
+        if not self._has_lease():
+            return False
+        sent, unroutable = self._send(rows)
+        with self.sessions.write() as session:
+            session.execute(delete(outbox).where(outbox.c.id.in_(sent)))
+            if unroutable:
+                note = "no queue of a subscriber took it"
+                session.execute(update(outbox).where(outbox.c.id.in_(unroutable)).values(attention=note))
+        return len(rows) == BATCH and bool(sent)
+
+    def _has_lease(self) -> bool:
+        """Two relays at once would only send twice and out of order; so half of a lease's time it is not asked for."""
+        if time.monotonic() > self._lease_is_fresh_until:
+            with self.sessions.write() as session:
+                if not take_lease(session, "outbox", self._owner, timedelta(seconds=LEASE_S)):
+                    return False
+            self._lease_is_fresh_until = time.monotonic() + LEASE_S / 2
+        return True
+
+    def _send(self, rows: list[Row[Any]]) -> tuple[list[int], list[int]]:
+        """Publish rows; answers the ids that the broker has, and those that it could not route to a subscriber."""
+        channel = self._open()
+        confirmed: set[int] = set()
+        returned: set[str] = set()
+        tags: dict[int, Row[Any]] = {}
+
+        def on_ack(tag: int, multiple: bool) -> None:
+            confirmed.update([t for t in tags if t <= tag] if multiple else [tag])
+
+        channel.events["basic_ack"] = {on_ack}
+        channel.events["basic_return"] = {lambda exc, exchange, key, message: returned.add(message.message_id)}
+        exchange = f"{self.container.service_name}.events"
+        for row in rows:
+            self._declare(row)
+            self._next_tag += 1
+            tags[self._next_tag] = row
+            message = Message(
+                row.payload.encode(),
+                content_type="application/json",
+                content_encoding="utf-8",
+                delivery_mode=2,
+                message_id=row.event_id,
+            )
+            arguments = (0, exchange, row.event, bool(row.subscribers), False)
+            channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message)
+        give_up = time.monotonic() + CONFIRM_TIMEOUT_S
+        while len(confirmed) < len(tags) and time.monotonic() < give_up:
+            try:
+                channel.connection.drain_events(timeout=max(0.05, give_up - time.monotonic()))
+            except TimeoutError:
+                break
+        if len(confirmed) < len(tags):
+            self._close()  # late confirms would be taken for those of other rows
+        sent, unroutable, held = [], [], set()
+        for tag, row in tags.items():
+            if row.aggregate_id in held:
+                continue  # sent perhaps, but sent again after the one before it: subscribers know repeats
+            if tag in confirmed and row.event_id not in returned:
+                sent.append(row.id)
+            else:
+                held.add(row.aggregate_id)
+                unroutable.extend([row.id] if row.event_id in returned else [])
+        return sent, unroutable
+
+    def _open(self) -> Any:
+        if self._channel is None:
+            self._connection = connect(self.container.config[AMQP_URI_CONFIG_KEY])
+            self._channel = self._connection.channel()
+            self._channel.confirm_select()
+            self._next_tag = 0
+            self._declared = set()
+            name = f"{self.container.service_name}.events"
+            kombu.Exchange(name, type="topic", durable=True)(self._channel).declare()
+        return self._channel
+
+    def _declare(self, row: Row[Any]) -> None:
+        """Make the subscribers' queues before the first event of a kind, so that none is lost before they start."""
+        if row.event in self._declared:
+            return
+        service = self.container.service_name
+        exchange = kombu.Exchange(f"{service}.events", type="topic", durable=True)
+        for subscriber in row.subscribers:
+            name = queue_of(service, row.event, subscriber)
+            kombu.Queue(name, exchange=exchange, routing_key=row.event, durable=True)(self._channel).declare()
+        self._declared.add(row.event)
+
+    def _close(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            try:
+                connection.collect(socket_timeout=0.1)
+            except BROKEN as exc:
+                log.debug("closing a broken connection: %s", exc)
+
+
+def count_waiting(session: Session) -> int:
+    """How many events were committed and not yet sent."""
+    return session.scalar(select(func.count()).select_from(outbox)) or 0

@@ -1,0 +1,368 @@
+"""RPC with deadlines, on nameko's wire format: any stock nameko client or service can take either side.
+
+    result           what the method returned, decoded to the type in its contract
+    refusal          ServiceError with a code that the contract lists
+    unknown          OutcomeUnknown: time ran out, a crash, a bug; Unavailable if it was certainly never sent
+
+Every call has a deadline, which travels with it and shrinks on its way; a server drops what is past it.
+"""
+
+import functools
+import inspect
+import random
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints
+
+import eventlet
+import msgspec
+import nameko.rpc
+from eventlet.event import Event
+from nameko.constants import CALL_ID_STACK_CONTEXT_KEY, HEADER_PREFIX
+from nameko.exceptions import UnserializableValueError, serialize
+from nameko.extensions import DependencyProvider, SharedExtension
+
+from chassis.amqp import Presence, Publisher, QueueConsumer
+from chassis.errors import Failure, OutcomeUnknown, ServiceError, Unavailable
+from chassis.types import refusals_of, service_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+RPC_TIMEOUT_S = 5.0
+ATTEMPTS = 3
+ATTEMPT_PAUSE_S = (0.02, 0.1)
+BREAKER_FAILURES, BREAKER_OPEN_S = 8, 2.0
+
+_encode = msgspec.json.Encoder().encode
+
+
+# --- the serving side
+
+
+def typed(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Make `fn` convert its plain JSON arguments to the types in its signature.
+
+    Raises ServiceError `request.invalid` where they do not fit, before `fn` runs; its details name the field.
+    """
+    signature = inspect.signature(fn)
+    hints = get_type_hints(fn, include_extras=True)
+    fields = [
+        (name, hints[name], msgspec.field(name=name))
+        if parameter.default is parameter.empty
+        else (name, hints[name], parameter.default)
+        for name, parameter in list(signature.parameters.items())[1:]
+    ]
+    arguments_type = msgspec.defstruct(f"{fn.__name__}_arguments", fields, kw_only=True)
+    names = [name for name, *_ in fields]
+
+    @functools.wraps(fn)
+    def convert_and_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = signature.bind(self, *args, **kwargs).arguments
+            bound.pop(next(iter(signature.parameters)))
+            arguments = msgspec.convert(bound, arguments_type)
+        except (TypeError, msgspec.ValidationError) as exc:
+            raise ServiceError("request.invalid", *_explain(exc)) from None
+        return fn(self, **{name: getattr(arguments, name) for name in names})
+
+    return convert_and_call
+
+
+def _explain(exc: Exception) -> tuple[str, dict[str, str]]:
+    sentence, _, path = str(exc).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".")
+    return sentence, {"field": field} if field else {}
+
+
+class RpcConsumer(nameko.rpc.RpcConsumer):
+    """nameko's, with replies that go out over the process's one publishing connection."""
+
+    queue_consumer = QueueConsumer()
+    publisher = Publisher()
+
+    def handle_result(self, message: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
+        error = None if exc_info is None else _describe(exc_info[1])
+        try:
+            body = _encode({"result": result, "error": error})
+        except (TypeError, ValueError) as exc:
+            exc_info = (type(exc), exc, exc.__traceback__)
+            body = _encode({"result": None, "error": serialize(UnserializableValueError(result))})
+        reply_to = message.properties.get("reply_to")
+        if reply_to:
+            exchange = nameko.rpc.get_rpc_exchange(self.container.config).name
+            try:
+                self.publisher.publish(
+                    exchange, reply_to, body, correlation_id=message.properties.get("correlation_id", "")
+                )
+            except Unavailable:
+                pass  # the caller's deadline tells it; a command's repeat finds its stored answer
+        self.queue_consumer.ack_message(message)
+        return result, exc_info
+
+
+def _describe(exc: BaseException) -> dict[str, Any]:
+    described: dict[str, Any] = serialize(exc)
+    if isinstance(exc, ServiceError):
+        described["exc_args"] = [exc.code, exc.message, exc.details]
+    return described
+
+
+class Rpc(nameko.rpc.Rpc):
+    """nameko's entry point, which drops a request whose deadline has passed: its caller no longer waits."""
+
+    rpc_consumer = RpcConsumer()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(expected_exceptions=(ServiceError,), **kwargs)
+
+    def handle_message(self, body: Any, message: Any) -> None:
+        deadline = message.headers.get(f"{HEADER_PREFIX}.deadline")
+        if isinstance(deadline, int) and time.time() * 1000 > deadline:
+            self.rpc_consumer.queue_consumer.ack_message(message)
+            return
+        super().handle_message(body, message)
+
+
+_entrypoint = Rpc.decorator
+
+
+def rpc(fn: Callable[P, R]) -> Callable[P, R]:
+    """Serve a method over RPC, its arguments converted to the types of its signature."""
+    return cast(Callable[P, R], _entrypoint(typed(fn)))
+
+
+# --- the calling side
+
+
+class ReplyListener(nameko.rpc.ReplyListener):
+    """nameko's, with reply slots that can be given up."""
+
+    queue_consumer = QueueConsumer()
+
+    def give_up(self, correlation_id: str) -> None:
+        self._reply_events.pop(correlation_id, None)
+
+    def fail(self, correlation_id: str, exc: Failure) -> None:
+        event = self._reply_events.pop(correlation_id, None)
+        if event is not None:
+            event.send_exception(exc)
+
+
+class Breaker:
+    """After BREAKER_FAILURES time-outs in a row a target is left alone for BREAKER_OPEN_S; then one call tries it."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.retry_at = 0.0
+
+    def require_closed(self, service: str) -> None:
+        if self.failures >= BREAKER_FAILURES:
+            if time.monotonic() < self.retry_at:
+                raise Unavailable(service, "it did not answer lately; it is tried again in a moment")
+            self.retry_at = time.monotonic() + BREAKER_OPEN_S
+
+    def record(self, answered: bool) -> None:
+        self.failures = 0 if answered else self.failures + 1
+        if self.failures == BREAKER_FAILURES:
+            self.retry_at = time.monotonic() + BREAKER_OPEN_S
+
+
+class Reply:
+    """A request that is under way."""
+
+    def __init__(self, client: "RpcClient", service: str, correlation_id: str, event: Event, give_up_at: float) -> None:
+        self.client, self.service, self.correlation_id = client, service, correlation_id
+        self.event, self.give_up_at = event, give_up_at
+
+    def result(self) -> Any:
+        """Wait for the answer, as plain JSON values. Raises ServiceError or OutcomeUnknown."""
+        breaker = self.client.breaker(self.service)
+        body = None
+        try:
+            with eventlet.Timeout(max(0.0, self.give_up_at - time.time()), False):
+                body = self.event.wait()
+        finally:
+            self.client.replies.give_up(self.correlation_id)
+        breaker.record(answered=body is not None)
+        if body is None:
+            raise OutcomeUnknown(self.service, "it did not answer in time")
+        if body.get("error"):
+            raise self._failure(body["error"])
+        return body["result"]
+
+    def _failure(self, error: dict[str, Any]) -> Failure:
+        if error.get("exc_type") == "ServiceError" and len(error.get("exc_args", ())) == 3:
+            return ServiceError(*error["exc_args"])
+        if error.get("exc_type") == "Unavailable":
+            return OutcomeUnknown(self.service, str(error.get("value")))
+        return OutcomeUnknown(self.service, f"it failed: {error.get('exc_type')}")
+
+
+class RpcClient(SharedExtension):
+    """Calls any nameko service by name. What `remote` is made of; sagas use it directly."""
+
+    publisher = Publisher()
+    replies = ReplyListener()
+    presence = Presence()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._breakers: dict[str, Breaker] = {}
+
+    def setup(self) -> None:
+        self.exchange = nameko.rpc.get_rpc_exchange(self.container.config).name
+        self.timeout_s = self.container.config.get("rpc_timeout_ms", RPC_TIMEOUT_S * 1000) / 1000
+        self.publisher.on_return = lambda correlation_id: self.replies.fail(
+            correlation_id, Unavailable("broker", "no such service has ever run")
+        )
+
+    def breaker(self, service: str) -> Breaker:
+        return self._breakers.setdefault(service, Breaker())
+
+    def send(
+        self,
+        service: str,
+        method: str,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> Reply:
+        """Send a request; `Reply.result()` waits for its answer. Raises Unavailable if nobody would take it."""
+        context = dict(context or {})
+        now = time.time()
+        give_up_at = now + (self.timeout_s if timeout_s is None else timeout_s)
+        if context.get("deadline"):
+            give_up_at = min(give_up_at, context["deadline"] / 1000)
+        if give_up_at <= now:
+            raise Unavailable(service, "no time was left to ask it")
+        self.breaker(service).require_closed(service)
+        self.presence.require(service)
+        context["deadline"] = int(give_up_at * 1000)
+        context.setdefault(CALL_ID_STACK_CONTEXT_KEY, [])
+        correlation_id = uuid.uuid4().hex
+        event = self.replies.get_reply_event(correlation_id)
+        try:
+            self.publisher.publish(
+                self.exchange,
+                f"{service}.{method}",
+                _encode({"args": args, "kwargs": kwargs or {}}),
+                mandatory=True,
+                correlation_id=correlation_id,
+                reply_to=self.replies.routing_key,
+                expiration=str(max(1, int((give_up_at - now) * 1000))),
+                application_headers={
+                    f"{HEADER_PREFIX}.{name}": value for name, value in context.items() if value is not None
+                },
+            )
+        except Unavailable:
+            self.replies.give_up(correlation_id)
+            raise
+        return Reply(self, service, correlation_id, event, give_up_at)
+
+    def call(
+        self,
+        service: str,
+        method: str,
+        kwargs: dict[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> Any:
+        """One attempt, and its answer as plain JSON values."""
+        return self.send(service, method, (), kwargs, timeout_s=timeout_s, context=context).result()
+
+
+class Pending(Generic[R]):
+    """A typed reply that is under way. Unknown outcomes that came before the time was up are tried again."""
+
+    def __init__(self, bound: "BoundMethod", args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._bound, self._args, self._kwargs = bound, args, kwargs
+        self._reply = bound.send(args, kwargs)
+
+    def result(self) -> R:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return cast(R, self._bound.decode(self._reply.result()))
+            except OutcomeUnknown:
+                if attempt == ATTEMPTS or time.time() >= self._reply.give_up_at:
+                    raise
+            eventlet.sleep(random.uniform(*ATTEMPT_PAUSE_S) * attempt)
+            self._reply = self._bound.send(self._args, self._kwargs)
+        raise AssertionError("unreachable")
+
+
+class BoundMethod:
+    """A contract's method at its service, called for the call that is being served."""
+
+    def __init__(self, client: RpcClient, method: Callable[..., Any], worker_ctx: Any) -> None:
+        self.client, self.method, self.worker_ctx = client, method, worker_ctx
+        self.service = service_of(method)
+        self.decode = decoder_of(method)
+
+    def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reply:
+        return self.client.send(self.service, self.method.__name__, args, kwargs, context=self.worker_ctx.context_data)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return Pending[Any](self, args, kwargs).result()
+
+
+@functools.cache
+def decoder_of(method: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Turn a reply's plain JSON values into what the contract says the method returns."""
+    result_type = get_type_hints(method, include_extras=True)["return"]
+    return lambda value: msgspec.convert(value, result_type)
+
+
+@functools.cache
+def _methods_of(contract: type) -> dict[str, Callable[..., Any]]:
+    return {name: method for name, method in vars(contract).items() if hasattr(method, "__service__")}
+
+
+class Proxy:
+    """What a worker sees of another service: the methods of its contract, and no others."""
+
+    def __init__(self, client: RpcClient, contract: type, worker_ctx: Any) -> None:
+        self._client, self._contract, self._worker_ctx = client, contract, worker_ctx
+
+    def __getattr__(self, name: str) -> BoundMethod:
+        try:
+            method = _methods_of(self._contract)[name]
+        except KeyError:
+            raise AttributeError(f"{self._contract.__name__} has no method {name}") from None
+        return BoundMethod(self._client, method, self._worker_ctx)
+
+
+class Remote(DependencyProvider):
+    """See `remote`."""
+
+    client = RpcClient()
+
+    def __init__(self, contract: type) -> None:
+        super().__init__()
+        self.contract = contract
+
+    def get_dependency(self, worker_ctx: Any) -> Proxy:
+        return Proxy(self.client, self.contract, worker_ctx)
+
+
+def remote(contract: type[T]) -> T:
+    """Another service, by its contract: a dependency of the same type, for mypy and for the reader.
+
+    Raises ServiceError for a refusal, OutcomeUnknown or Unavailable otherwise.
+    """
+    return cast(T, Remote(contract))
+
+
+def call_async(method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Pending[R]:
+    """Send a call now and wait for it later, by `.result()`: for calls that do not need one another."""
+    return Pending[R](cast(BoundMethod, method), args, kwargs)
+
+
+def is_refusal(method: Callable[..., Any], exc: BaseException) -> bool:
+    """Whether the contract lets this method refuse so. A code that is not listed counts as an unknown outcome."""
+    return isinstance(exc, ServiceError) and exc.code in refusals_of(method)

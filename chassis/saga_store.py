@@ -1,0 +1,263 @@
+"""The rows of sagas: created, claimed, changed under guard, read.
+
+Whoever changes a saga's row holds its `ver` and raises it by one: a guarded update that finds another `ver` has lost
+to another instance, and stops without a further effect.
+"""
+
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, and_, desc, insert, or_, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from chassis.context import current_call
+from chassis.db import affected, insert_new, now
+from chassis.saga import COMPENSATING, ENDED, RUNNING, Saga, StepState
+from chassis.tables import saga, saga_definition, saga_log, saga_signal
+
+
+@dataclass
+class Held:
+    """A saga's row as the instance that holds `ver` knows it; `at` is the database's time of the last commit."""
+
+    id: str
+    name: str
+    version: int
+    key: str
+    status: str
+    stage: int
+    data: Any
+    trace_id: str
+    steps: dict[str, StepState]
+    cause: dict[str, str] | None
+    cancel_reason: str | None
+    deadline: datetime
+    attention: str | None
+    ver: int
+    at: datetime
+
+    def state(self, step: str) -> StepState:
+        return self.steps.setdefault(step, StepState())
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the saga's log, before it has its number and time."""
+
+    step: str
+    operation: str
+    outcome: str
+    attempt: int = 1
+    ms: int = 0
+    service: str | None = None
+    detail: str | None = None
+    author: str | None = None
+
+
+@dataclass
+class Change:
+    """What a guarded update sets, besides `ver`; `wake_in` moves the time at which others may take over."""
+
+    wake_in: timedelta
+    values: dict[str, Any] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    guards: tuple[ColumnElement[bool], ...] = ()
+
+
+def create(session: Session, definition: Saga[Any], key: str, data: Any, owner: str, lease: timedelta) -> Held:
+    """A new saga at stage 0, held by its creator. Raises IntegrityError for a key that this saga's name had before."""
+    at = now(session)
+    call = current_call()
+    held = Held(
+        id=uuid.uuid4().hex,
+        name=definition.name,
+        version=definition.version,
+        key=key,
+        status=RUNNING,
+        stage=0,
+        data=data,
+        trace_id=call.trace_id if call else uuid.uuid4().hex,
+        steps={},
+        cause=None,
+        cancel_reason=None,
+        deadline=at + timedelta(seconds=definition.deadline_s),
+        attention=None,
+        ver=1,
+        at=at,
+    )
+    session.execute(
+        insert(saga).values(
+            id=held.id,
+            name=held.name,
+            version=held.version,
+            key=key,
+            status=held.status,
+            stage=0,
+            context=msgspec.json.encode(data).decode(),
+            trace_id=held.trace_id,
+            steps={},
+            deadline=held.deadline,
+            wake_at=at + lease,
+            owner=owner,
+            ver=1,
+            created_at=at,
+            updated_at=at,
+        )
+    )
+    return held
+
+
+def change(session: Session, held: Held, what: Change) -> bool:
+    """Apply a change under guard and log it. False if another instance has the saga now, or a guard did not hold."""
+    held.at = now(session)
+    statement = (
+        update(saga)
+        .where(saga.c.id == held.id, saga.c.ver == held.ver, *what.guards)
+        .values(
+            ver=held.ver + 1,
+            steps=msgspec.to_builtins(held.steps),
+            wake_at=held.at + what.wake_in,
+            updated_at=held.at,
+            **what.values,
+        )
+    )
+    if affected(session, statement) != 1:
+        return False
+    held.ver += 1
+    for name, value in what.values.items():
+        if hasattr(held, name):
+            setattr(held, name, value)
+    if what.entries:
+        # numbered within the version that writes them, so that numbers never meet
+        rows = [
+            dict(saga_id=held.id, seq=held.ver * 1000 + index, at=held.at, **vars(entry))
+            for index, entry in enumerate(what.entries)
+        ]
+        session.execute(insert(saga_log), rows)
+    return True
+
+
+def due(session: Session, known: Collection[tuple[str, int]], limit: int) -> list[Row[Any]]:
+    """Sagas that nobody drives now, of definitions known here, the longest waiting first."""
+    return list(
+        session.execute(
+            select(saga)
+            .where(
+                saga.c.status.in_((RUNNING, COMPENSATING)),
+                saga.c.wake_at <= now(session),
+                saga.c.paused_at.is_(None),
+                tuple_(saga.c.name, saga.c.version).in_(list(known)),
+            )
+            .order_by(saga.c.wake_at)
+            .limit(limit)
+        )
+    )
+
+
+def claim(session: Session, row: Row[Any], data_type: type, owner: str, lease: timedelta) -> Held | None:
+    """Take over a due saga, unless another instance was faster."""
+    at = now(session)
+    taken = (
+        update(saga)
+        .where(
+            saga.c.id == row.id,
+            saga.c.ver == row.ver,
+            saga.c.wake_at <= at,
+            saga.c.paused_at.is_(None),
+            saga.c.status.in_((RUNNING, COMPENSATING)),
+        )
+        .values(ver=row.ver + 1, owner=owner, wake_at=at + lease)
+    )
+    if affected(session, taken) != 1:
+        return None
+    return Held(
+        id=row.id,
+        name=row.name,
+        version=row.version,
+        key=row.key,
+        status=row.status,
+        stage=row.stage,
+        data=msgspec.json.decode(row.context, type=data_type),
+        trace_id=row.trace_id,
+        steps=msgspec.convert(row.steps, dict[str, StepState]),
+        cause=row.cause,
+        cancel_reason=row.cancel_reason,
+        deadline=row.deadline,
+        attention=row.attention,
+        ver=row.ver + 1,
+        at=at,
+    )
+
+
+def get(session: Session, saga_id: str) -> Row[Any] | None:
+    """One saga's row."""
+    return session.execute(select(saga).where(saga.c.id == saga_id)).one_or_none()
+
+
+def find(
+    session: Session, status: str | None, name: str | None, limit: int, before: tuple[datetime, str] | None
+) -> list[Row[Any]]:
+    """Sagas, newest first; `before` is the creation time and id of the last one seen."""
+    query = select(saga).order_by(desc(saga.c.created_at), desc(saga.c.id)).limit(limit)
+    if status is not None:
+        query = query.where(saga.c.status == status)
+    if name is not None:
+        query = query.where(saga.c.name == name)
+    if before is not None:
+        at, saga_id = before
+        query = query.where(or_(saga.c.created_at < at, and_(saga.c.created_at == at, saga.c.id < saga_id)))
+    return list(session.execute(query))
+
+
+def log_of(session: Session, saga_ids: Collection[str]) -> dict[str, list[Row[Any]]]:
+    """The logs of some sagas, in their order: what people see as the timeline."""
+    logs: dict[str, list[Row[Any]]] = {saga_id: [] for saga_id in saga_ids}
+    if logs:
+        query = select(saga_log).where(saga_log.c.saga_id.in_(list(logs))).order_by(saga_log.c.saga_id, saga_log.c.seq)
+        for row in session.execute(query):
+            logs[row.saga_id].append(row)
+    return logs
+
+
+def add_signal(session: Session, saga_id: str, name: str, payload: Any) -> bool:
+    """Keep a signal and wake its saga; False for one that is there already. It may come before the wait."""
+    at = now(session)
+    if not insert_new(session, saga_signal, dict(saga_id=saga_id, name=name, payload=payload, at=at)):
+        return False
+    session.execute(update(saga).where(saga.c.id == saga_id, saga.c.status == RUNNING).values(wake_at=at))
+    return True
+
+
+def signal_of(session: Session, saga_id: str, name: str) -> Row[Any] | None:
+    query = select(saga_signal).where(saga_signal.c.saga_id == saga_id, saga_signal.c.name == name)
+    return session.execute(query).one_or_none()
+
+
+def ask_to_cancel(session: Session, saga_id: str, reason: str) -> bool:
+    """Mark a running saga for cancelling. Before the pivot it then turns round; afterwards its finish hook sees it."""
+    marked = (
+        update(saga)
+        .where(saga.c.id == saga_id, saga.c.status == RUNNING, saga.c.cancel_reason.is_(None))
+        .values(cancel_reason=reason)
+    )
+    return affected(session, marked) == 1
+
+
+def keep_definition(session: Session, definition: Saga[Any]) -> str:
+    """Note a definition's shape, the first time; answers the shape that is kept for this name and version."""
+    row = dict(name=definition.name, version=definition.version, shape=definition.shape())
+    insert_new(session, saga_definition, row)
+    kept = select(saga_definition.c.shape).where(
+        saga_definition.c.name == definition.name, saga_definition.c.version == definition.version
+    )
+    return str(session.scalar(kept))
+
+
+def unended(session: Session) -> list[Row[Any]]:
+    """Every saga that has not ended: id, key, status, deadline; at most 10,000."""
+    query = select(saga.c.id, saga.c.key, saga.c.status, saga.c.stage, saga.c.deadline, saga.c.attention)
+    return list(session.execute(query.where(saga.c.status.not_in(ENDED)).limit(10_000)))

@@ -1,0 +1,51 @@
+"""`call = CallContext()`: what each service has besides its own: who calls, log lines with ids, metrics of its own."""
+
+import time
+from logging import getLogger
+from typing import Any
+
+from nameko.extensions import DependencyProvider
+from prometheus_client import Counter, Histogram
+
+from chassis.context import Call, bind, from_context_data
+from chassis.errors import ServiceError
+from chassis.logs import bind_service
+from chassis.metrics import MetricsServer
+
+log = getLogger("rialto.worker")
+
+HANDLED = Counter("rialto_handled", "Entry points that ran", ["service", "method", "outcome"])
+SECONDS = Histogram("rialto_handled_seconds", "How long entry points took", ["service", "method"])
+
+
+class CallContext(DependencyProvider):
+    """Worker attribute: the Call that is being served."""
+
+    metrics = MetricsServer()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: dict[Any, float] = {}
+
+    def setup(self) -> None:
+        bind_service(self.container.service_name)
+
+    def get_dependency(self, worker_ctx: Any) -> Call:
+        return from_context_data(worker_ctx.data)
+
+    def worker_setup(self, worker_ctx: Any) -> None:
+        self._started[worker_ctx] = time.perf_counter()
+        bind(from_context_data(worker_ctx.data))
+
+    def worker_result(self, worker_ctx: Any, result: Any = None, exc_info: Any = None) -> None:
+        took_s = time.perf_counter() - self._started.pop(worker_ctx, time.perf_counter())
+        labels = (worker_ctx.service_name, worker_ctx.entrypoint.method_name)
+        refused = exc_info is not None and isinstance(exc_info[1], ServiceError)
+        outcome = "ok" if exc_info is None else "refused" if refused else "failed"
+        HANDLED.labels(*labels, outcome).inc()
+        SECONDS.labels(*labels).observe(took_s)
+        if refused:
+            log.info("refused", extra={"method": labels[1], "code": exc_info[1].code})
+
+    def worker_teardown(self, worker_ctx: Any) -> None:
+        self._started.pop(worker_ctx, None)

@@ -1,0 +1,55 @@
+"""Messages that several contracts speak."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from chassis.types import Message
+
+Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=999)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Line(Message):
+    """So many units of one sku."""
+
+    sku: Sku
+    quantity: Quantity
+
+
+class Address(Message, forbid_unknown_fields=True):
+    name: Text
+    line1: Text
+    city: Text
+    postal_code: Annotated[str, msgspec.Meta(min_length=1, max_length=20)]
+    country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
+    line2: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+
+
+class PaymentMethod(Message, forbid_unknown_fields=True):
+    """Either a card by the acquirer's token, or a saved method of the customer's by its id."""
+
+    type: Annotated[str, msgspec.Meta(max_length=20)] = "card"
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+
+
+class CartRef(Message):
+    """Whose cart: a customer's, or a guest's by the unguessable token."""
+
+    customer_id: str | None = None
+    token: str | None = None
+
+
+class TimelineEntry(Message):
+    """One line of a saga's log. `outcome` is ok, refused, unknown or undone; `ms` is how long the call took."""
+
+    at: datetime
+    step: str
+    outcome: str
+    attempt: int
+    ms: int
+    service: str | None = None
+    detail: str | None = None

@@ -1,0 +1,94 @@
+"""inventory: how many units of each sku there are, and for whom they are held."""
+
+from datetime import datetime
+from typing import Protocol
+
+from chassis.types import Event, Message, api, event, refuses
+from contracts.common import Line
+
+
+class Stock(Message):
+    """available + reserved + sold = received, always."""
+
+    sku: str
+    received: int
+    available: int
+    reserved: int
+    sold: int
+
+
+class Reservation(Message):
+    """`status`: held, released or committed."""
+
+    order_id: str
+    status: str
+    lines: list[Line]
+
+
+class OpenReservation(Message):
+    order_id: str
+    lines: list[Line]
+    created_at: datetime
+
+
+class StockAudit(Message):
+    """`broken`: skus whose identity does not hold, or whose `reserved` is not the sum of their open reservations."""
+
+    skus: int
+    broken: list[str]
+    open: list[OpenReservation]
+
+
+@event("inventory", "stock_changed", subscribers=("products.on_stock_changed",))
+class StockChanged(Event):
+    """A sku came into stock or ran out of it; aggregate_id is the sku."""
+
+    sku: str
+    in_stock: bool
+
+
+@api("inventory")
+class InventoryApi(Protocol):
+    name: str
+
+    @refuses("inventory.unknown_sku")
+    def stock_of(self, sku: str) -> Stock:
+        """The counts of one sku."""
+        ...
+
+    @refuses("inventory.insufficient", "inventory.unknown_sku")
+    def reserve(self, order_id: str, lines: list[Line], *, key: str) -> Reservation:
+        """Hold units for an order until it is committed or released: all lines or none."""
+        ...
+
+    def release(self, order_id: str, lines: list[Line], *, key: str) -> None:
+        """Undo of `reserve`, by its key: the units are available again."""
+        ...
+
+    @refuses("inventory.not_reserved")
+    def commit(self, order_id: str, *, key: str) -> Reservation:
+        """Held units become sold. Retriable: a refusal is not kept."""
+        ...
+
+    @refuses("inventory.unknown_sku", "inventory.not_sold")
+    def restock(self, lines: list[Line], reason: str, *, key: str) -> list[Stock]:
+        """Sold units that came back in good order are available again."""
+        ...
+
+    @refuses("inventory.unknown_sku", "inventory.insufficient")
+    def write_off(self, lines: list[Line], reason: str, *, key: str) -> list[Stock]:
+        """Available units that are lost or broken leave the books: received and available go down."""
+        ...
+
+    @refuses("inventory.insufficient")
+    def adjust(self, sku: str, quantity: int, reason: str, *, key: str) -> Stock:
+        """Add (or, below zero, take away) units found by counting. A new sku begins with its first units."""
+        ...
+
+    def receive(self, lines: list[Line], reason: str, *, key: str) -> list[Stock]:
+        """Goods came in: up to 1,000 lines at once."""
+        ...
+
+    def audit(self) -> StockAudit:
+        """What the books say, checked against themselves."""
+        ...

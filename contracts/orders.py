@@ -1,0 +1,206 @@
+"""orders: places and owns orders, and drives each through its saga."""
+
+from datetime import datetime
+from typing import Protocol
+
+from chassis.types import Event, Message, Money, api, event, refuses
+from contracts.common import Address, CartRef, PaymentMethod, TimelineEntry
+
+
+class OrderLine(Message):
+    """As it was sold: name, options and price do not follow the catalogue. `tax` is contained in line_total."""
+
+    sku: str
+    name: str
+    options: dict[str, str]
+    quantity: int
+    unit_price: Money
+    line_total: Money
+    tax: Money
+
+
+class Totals(Message):
+    """`total` = items + shipping; `tax` is the part contained in it."""
+
+    items: Money
+    shipping: Money
+    tax: Money
+    total: Money
+
+
+class PaymentState(Message):
+    status: str
+    method: str
+
+
+class ShipmentState(Message):
+    status: str
+    tracking: str | None = None
+
+
+class Order(Message):
+    """`reason` tells, in words for the customer, why a rejected order was rejected."""
+
+    id: str
+    customer_id: str
+    status: str
+    lines: list[OrderLine]
+    totals: Totals
+    payment: PaymentState
+    shipment: ShipmentState
+    timeline: list[TimelineEntry]
+    created_at: datetime
+    reason: str | None = None
+    review: bool = False
+
+
+class OrderPage(Message):
+    items: list[Order]
+    next_cursor: str | None
+
+
+class Quote(Message):
+    items: Money
+    shipping: Money
+    tax: Money
+    total: Money
+    expires_at: datetime
+
+
+class Saga(Message):
+    """One saga's row and its log. `status`: running, compensating, completed or compensated; `stage` counts from 0."""
+
+    id: str
+    name: str
+    version: int
+    key: str
+    status: str
+    stage: int
+    cause: str | None
+    deadline: datetime
+    wake_at: datetime
+    attention: str | None
+    created_at: datetime
+    updated_at: datetime
+    timeline: list[TimelineEntry]
+
+
+class SagaPage(Message):
+    items: list[Saga]
+    next_cursor: str | None
+
+
+class OrderMoney(Message):
+    """What an order says was kept of the customer's money: `due` = captured - refunded, once `settled`."""
+
+    order_id: str
+    status: str
+    due: int
+    currency: str
+    settled: bool
+    updated_at: datetime
+
+
+class OrderMoneyPage(Message):
+    items: list[OrderMoney]
+    next_after: str | None
+
+
+class SagaHealth(Message):
+    """Sagas that have not ended: all of them (`running`), and those past their deadline and not compensating."""
+
+    running: int
+    overdue: list[str]
+    running_keys: list[str]
+
+
+@event("orders", "order_confirmed", subscribers=("notifications.on_order_confirmed",))
+class OrderConfirmed(Event):
+    order_id: str
+    customer_id: str
+    email: str
+    name: str
+    total: Money
+    lines: list[OrderLine]
+    tracking: str | None
+
+
+@event("orders", "order_rejected", subscribers=("notifications.on_order_rejected",))
+class OrderRejected(Event):
+    """`reason` is a code, `message` the sentence for the customer."""
+
+    order_id: str
+    customer_id: str
+    email: str
+    name: str
+    reason: str
+    message: str
+
+
+@event("orders", "saga_ended")
+class SagaEnded(Event):
+    """A saga of orders' reached its end: rows kept for it may go after their retention. aggregate_id is its id."""
+
+    saga: str
+    status: str
+
+
+@api("orders")
+class OrdersApi(Protocol):
+    name: str
+
+    @refuses("orders.cart_empty", "orders.price_changed", "shipping.not_serviceable", "carts.not_found")
+    def quote(self, cart: CartRef, shipping_address: Address) -> Quote:
+        """What the cart would cost, sent to this address, at the prices of now."""
+        ...
+
+    @refuses(
+        "orders.cart_empty",
+        "orders.in_progress",
+        "orders.price_changed",
+        "orders.key_reused",
+        "orders.unknown_payment_method",
+        "orders.not_sold_any_more",
+        "shipping.not_serviceable",
+    )
+    def place(
+        self,
+        customer_id: str,
+        shipping_address: Address,
+        payment_method: PaymentMethod,
+        expected_total: Money | None = None,
+        *,
+        key: str,
+    ) -> Order:
+        """Turn the cart into an order and start its saga. The same key gives the same order, as it is now."""
+        ...
+
+    @refuses("orders.not_found")
+    def get(self, order_id: str, wait_s: float = 0) -> Order:
+        """One order. With `wait_s` (at most 10) the answer waits so long for the saga's end."""
+        ...
+
+    def find(
+        self, customer_id: str | None = None, status: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> OrderPage:
+        """Orders, newest first; a customer sees only their own."""
+        ...
+
+    def find_sagas(
+        self, status: str | None = None, name: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> SagaPage:
+        """Sagas of this service, newest first, each with its timeline."""
+        ...
+
+    @refuses("sagas.not_found")
+    def get_saga(self, saga_id: str) -> Saga:
+        """One saga with its whole timeline."""
+        ...
+
+    def money(self, after: str | None = None, limit: int = 500) -> OrderMoneyPage:
+        """For the audit: what each order says of its money, in the order of its id."""
+        ...
+
+    def saga_health(self) -> SagaHealth:
+        """For the audit: whether every saga ended or is within its deadline."""
+        ...

@@ -1,0 +1,131 @@
+"""inventory's queries. Counts change by guarded updates only, one sku after the other in one order."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from chassis.db import affected, now
+from chassis.errors import ServiceError
+from chassis.outbox import publish
+from contracts import inventory as contract
+from contracts.common import Line
+from services.inventory.models import Movement, Reservation, Stock
+
+Lines = list[tuple[str, int]]
+
+
+def stock_of(session: Session, sku: str) -> contract.Stock:
+    stock = session.get(Stock, sku, populate_existing=True)
+    if stock is None:
+        raise ServiceError("inventory.unknown_sku", f"There is no stock of {sku!r}.", {"sku": sku})
+    return contract.Stock(
+        sku=sku, received=stock.received, available=stock.available, reserved=stock.reserved, sold=stock.sold
+    )
+
+
+def move(session: Session, lines: Lines, *, kind: str, **change: int) -> None:
+    """Change counts of each sku by so many times its quantity, e.g. available=-1, reserved=+1: all lines or none.
+
+    Raises ServiceError `inventory.insufficient` (or `.unknown_sku`) where a count would fall below zero.
+    """
+    for sku, quantity in lines:
+        values = {name: getattr(Stock, name) + sign * quantity for name, sign in change.items()}
+        enough = [getattr(Stock, name) >= quantity for name, sign in change.items() if sign < 0]
+        if affected(session, update(Stock).where(Stock.sku == sku, *enough).values(values)) != 1:
+            have = stock_of(session, sku)
+            raise ServiceError(
+                "inventory.insufficient",
+                f"Only {have.available} of {sku!r} can be had.",
+                {"sku": sku, "available": have.available, "kind": kind},
+            )
+        if "available" in change:
+            _tell(session, sku, change["available"] * quantity)
+
+
+def _tell(session: Session, sku: str, by: int) -> None:
+    """Publish stock_changed where the sku came into stock or ran out: on each other change the flag stays as it is."""
+    available = session.scalar(select(Stock.available).where(Stock.sku == sku)) or 0
+    if (available > 0) == (available - by > 0):
+        return
+    numbered = update(Stock).where(Stock.sku == sku).values(sequence=Stock.sequence + 1).returning(Stock.sequence)
+    publish(
+        session,
+        contract.StockChanged(
+            event_id=uuid.uuid4().hex,
+            occurred_at=now(session),
+            aggregate_id=sku,
+            sequence=session.scalar(numbered) or 0,
+            sku=sku,
+            in_stock=available > 0,
+        ),
+    )
+
+
+def receive(session: Session, sku: str, quantity: int) -> None:
+    """Units came in; the first ones of a sku make its row."""
+    if session.get(Stock, sku) is None:
+        session.add(Stock(sku=sku, received=quantity, available=quantity))
+        session.flush()
+        _tell(session, sku, quantity)
+    else:
+        move(session, [(sku, quantity)], kind="receive", received=1, available=1)
+
+
+def note(session: Session, lines: Lines, kind: str, reason: str, author: str) -> None:
+    at = now(session)
+    session.add_all(
+        Movement(sku=sku, kind=kind, quantity=quantity, reason=reason, author=author, at=at) for sku, quantity in lines
+    )
+
+
+def keep_reservation(session: Session, order_id: str, lines: Lines) -> contract.Reservation:
+    rows = [[sku, quantity] for sku, quantity in lines]
+    session.add(Reservation(order_id=order_id, status="held", lines=rows, created_at=now(session)))
+    session.flush()
+    return _view(order_id, "held", rows)
+
+
+def end_reservation(session: Session, order_id: str, status: str) -> Lines | None:
+    """Move a held reservation to its end; answers its lines, or None if it was not held."""
+    held = update(Reservation).where(Reservation.order_id == order_id, Reservation.status == "held")
+    lines = session.scalar(held.values(status=status).returning(Reservation.lines))
+    return None if lines is None else [(sku, quantity) for sku, quantity in lines]
+
+
+def reservation_of(session: Session, order_id: str) -> contract.Reservation | None:
+    row = session.get(Reservation, order_id, populate_existing=True)
+    return _view(order_id, row.status, row.lines) if row else None
+
+
+def audit(session: Session) -> contract.StockAudit:
+    """Compare each sku's counts with one another and with the open reservations. At most 10,000 open ones are read."""
+    held = session.scalars(
+        select(Reservation).where(Reservation.status == "held").order_by(Reservation.created_at).limit(10_000)
+    ).all()
+    reserved: dict[str, int] = {}
+    for row in held:
+        for sku, quantity in row.lines:
+            reserved[sku] = reserved.get(sku, 0) + quantity
+    stocks = session.scalars(select(Stock)).all()
+    broken = [
+        stock.sku
+        for stock in stocks
+        if stock.available + stock.reserved + stock.sold != stock.received
+        or stock.available < 0
+        or stock.reserved != reserved.get(stock.sku, 0)
+    ]
+    opened = [
+        contract.OpenReservation(order_id=row.order_id, lines=_lines(row.lines), created_at=row.created_at)
+        for row in held
+    ]
+    return contract.StockAudit(skus=len(stocks), broken=broken, open=opened)
+
+
+def _view(order_id: str, status: str, rows: list[list[Any]]) -> contract.Reservation:
+    return contract.Reservation(order_id=order_id, status=status, lines=_lines(rows))
+
+
+def _lines(rows: list[list[Any]]) -> list[Line]:
+    return [Line(sku=sku, quantity=quantity) for sku, quantity in rows]
