@@ -24,8 +24,9 @@ FAST_NOT_SAFE = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", 
 
 def create_databases(uri: str, names: list[str]) -> None:
     """Make the databases that `uri`'s server does not have yet. Raises CannotStart when it does not let us."""
+    server = urlsplit(uri)
     try:
-        connection = psycopg2.connect(uri, connect_timeout=10)
+        connection = psycopg2.connect(server._replace(scheme="postgresql").geturl(), connect_timeout=10)
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT datname FROM pg_database")
@@ -37,7 +38,6 @@ def create_databases(uri: str, names: list[str]) -> None:
                     )
         connection.close()
     except psycopg2.Error as problem:
-        server = urlsplit(uri)
         reason = str(problem).strip().splitlines()[0]
         raise CannotStart(f"PostgreSQL at {server.hostname}:{server.port or 5432} (PG_URI) refuses: {reason}") from None
 

@@ -62,18 +62,23 @@ def connects(port: int) -> bool:
     return True
 
 
-def start(command: Command, log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Run a command in a session of its own. The kernel kills it if we die, however we die.
+def dies_with_us() -> Callable[[], None]:
+    """What a new child has to do so that the kernel kills it when we die, however we die.
 
-    Call it from the main thread: the kernel watches the thread that forked.
+    Start it from the main thread: the kernel watches the thread that forked.
     """
     parent = os.getpid()
 
-    def die_with_parent() -> None:
+    def in_the_child() -> None:
         _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
 
+    return in_the_child
+
+
+def start(command: Command, log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """Run a command in a session of its own, with its output in `log`. It dies with us."""
     return subprocess.Popen(
         command.argv,
         cwd=ROOT,
@@ -82,7 +87,7 @@ def start(command: Command, log: IO[bytes]) -> "subprocess.Popen[bytes]":
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 - the scripts have no threads
+        preexec_fn=dies_with_us(),  # noqa: PLW1509 - the scripts have no threads
     )
 
 

@@ -15,6 +15,7 @@ from types import FrameType
 from scripts.processes import Command, kill_group, start
 
 BACK_OFF_S = (0.5, 30.0)  # the first pause before a restart, doubled each time, and the longest
+REPLACE_S = 60.0  # a replacement that does not serve by then is given up
 STEADY_S = 20.0  # who ran this long is taken to be well: the next pause is the first again
 DRAIN_S = 30.0  # a drained unit may finish its work this long
 TICK_S = 0.1
@@ -27,8 +28,8 @@ class Rank(IntEnum):
     GATEWAY = 3
 
 
-GRACE_S = {Rank.GATEWAY: 5.0, Rank.SERVICE: 4.0, Rank.SANDBOX: 1.0, Rank.BROKER: 4.0}
-"""From SIGTERM to SIGKILL for each rank: under 15 s in all."""
+GRACE_S = {Rank.GATEWAY: 5.0, Rank.SERVICE: 4.0, Rank.SANDBOX: 1.0, Rank.BROKER: 3.0}
+"""From SIGTERM to SIGKILL for each rank: under 15 s in all. RabbitMQ closes its stores at once, then dawdles."""
 
 
 class Interrupted(Exception):
@@ -52,6 +53,7 @@ class Unit:
     due: float = 0.0  # time.monotonic() of the next start, while process is None
     leaving: float | None = None  # time.monotonic() at which a draining unit is killed
     replaces: "Unit | None" = None
+    replace_by: float = 0.0  # time.monotonic()
 
     @property
     def name(self) -> str:
@@ -92,7 +94,7 @@ class Supervisor:
 
     def replace(self, old: Unit, new: Unit) -> None:
         """Start `new`; drain `old` as soon as `new` serves. While `new` does not, `old` stays."""
-        new.replaces = old
+        new.replaces, new.replace_by = old, time.monotonic() + REPLACE_S
         self.add(new)
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -117,10 +119,18 @@ class Supervisor:
                 self._start(unit)
             elif unit.process and unit.leaving and time.monotonic() > unit.leaving:
                 kill_group(unit.process, signal.SIGKILL)
-            if unit.replaces and unit.process and unit.up():
-                self.say(f"{unit.name} serves; draining {unit.replaces.name}")
-                self.drain(unit.replaces)
-                unit.replaces = None
+            if unit.replaces:
+                self._hand_over(unit, unit.replaces)
+
+    def _hand_over(self, unit: Unit, old: Unit) -> None:
+        if unit.process and unit.up():
+            self.say(f"{unit.name} serves; draining {old.name}")
+            self.drain(old)
+            unit.replaces = None
+        elif time.monotonic() > unit.replace_by:
+            self.say(f"{unit.name} does not serve (see {self.log / unit.name}.log); {old.name} stays")
+            self.drain(unit)
+            unit.replaces = None
 
     def stop(self) -> None:
         """End everything, rank by rank. A second signal meanwhile kills what is left."""

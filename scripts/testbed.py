@@ -16,7 +16,7 @@ from types import FrameType
 
 from scripts.broker import Broker
 from scripts.postgresql import cluster
-from scripts.processes import ROOT, CannotStart
+from scripts.processes import ROOT, CannotStart, dies_with_us
 
 WORKERS = ("-n", "logical", "--maxprocesses", "6", "--dist", "loadgroup")
 
@@ -37,7 +37,8 @@ def main() -> int:
             "TMPDIR": str(folder),
             "PYTHONPATH": str(ROOT),
         }
-        pytest = subprocess.Popen([sys.executable, "-m", "pytest", *WORKERS, *sys.argv[1:]], cwd=ROOT, env=env)
+        argv = [sys.executable, "-m", "pytest", *WORKERS, *sys.argv[1:]]
+        pytest = subprocess.Popen(argv, cwd=ROOT, env=env, preexec_fn=dies_with_us())  # noqa: PLW1509 - no threads here
         try:
             return pytest.wait()
         except KeyboardInterrupt:

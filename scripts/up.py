@@ -34,9 +34,12 @@ class System:
     def __init__(self, wishes: plan.Wishes) -> None:
         self.wishes = wishes
         self.began = time.monotonic()
+        self.made_up = wishes.var / "run/operator"
         self.env: dict[str, str] = {}
         for folder in ("log", "run"):
             (wishes.var / folder).mkdir(parents=True, exist_ok=True)
+        for stale in (wishes.var / "run").glob("*.pid"):
+            stale.unlink()
         self.supervisor = Supervisor(wishes.var / "log", wishes.var / "run", self.say)
         self.control = Control(self.supervisor, self.build)
         self.supervisor.poll = self.control.poll
@@ -56,12 +59,12 @@ class System:
         amqp_uri = node.amqp_uri if node else str(self.wishes.amqp_uri)
         self.env = plan.environment(self.wishes, amqp_uri, node, os.environ)
         plan.write_env(self.wishes, self.env)
-        self.env |= self.operator()
         self.migrate()
         if node:
             self.wait(
                 node.ready, BROKER_S, f"The broker did not come up; its log is {self.wishes.var}/log/broker-1.log."
             )
+        self.env |= self.operator()
         for name in plan.sandboxes():
             self.supervisor.add(plan.sandbox(name, self.wishes, self.env))
         for name, count in self.wishes.scale.items():
@@ -70,6 +73,7 @@ class System:
         self.supervisor.add(plan.gateway(self.env))
         self.say(f"started {len(self.supervisor.units)} processes; waiting until every service answers")
         self.wait_ready()
+        self.made_up.write_text("")
         self.load_demo_data()
 
     def start_broker(self) -> broker.Node | None:
@@ -92,14 +96,19 @@ class System:
         return node
 
     def operator(self) -> dict[str, str]:
-        """The first operator: as told, or for new databases one that is made up and shown this once."""
+        """The first operator: as told, or for new databases one that is made up and shown. Its password is kept in a
+        file only until the services have been ready once, which is when it is in the users' database for certain.
+        """
         email, password = os.environ.get("OPERATOR_EMAIL"), os.environ.get("OPERATOR_PASSWORD")
-        told = self.wishes.var / "run/operator"
-        if not (email and password) and not told.exists():
-            email, password = email or "operator@rialto.example", password or secrets.token_urlsafe(12)
-            self.say(f"the operator is {email} with the password {password} (shown only now)")
-        told.touch()
-        return {"OPERATOR_EMAIL": email, "OPERATOR_PASSWORD": password} if email and password else {}
+        if not (email and password):
+            if not self.made_up.exists():
+                self.made_up.touch(mode=0o600)
+                self.made_up.write_text(f"{email or 'operator@rialto.example'} {password or secrets.token_urlsafe(12)}")
+            email, _, password = self.made_up.read_text().partition(" ")
+            if not password:
+                return {}
+            self.say(f"the operator is {email} with the password {password} (write it down)")
+        return {"OPERATOR_EMAIL": email, "OPERATOR_PASSWORD": password}
 
     def migrate(self) -> None:
         """While the broker starts."""
@@ -159,10 +168,11 @@ class System:
             raise CannotStart(f"Not ready after {READY_S:g} s: {missing} does not answer; see {self.wishes.var}/log.")
 
     def stop(self) -> None:
-        self.say("stopping: the gateway, then the services, then the broker (Ctrl-C again kills them)")
-        self.supervisor.stop()
+        if self.supervisor.units:
+            self.say("stopping: the gateway, then the services, then the broker (Ctrl-C again kills them)")
+            self.supervisor.stop()
+            self.say("stopped")
         self.control.close()
-        self.say("stopped")
 
 
 def get(port: int, path: str) -> tuple[int, bytes]:
@@ -204,7 +214,7 @@ def lock(var: Path) -> IO[bytes]:
 def how_to_go_on(env: Mapping[str, str], wishes: plan.Wishes) -> str:
     var = os.path.relpath(wishes.var, ROOT)
     var = str(wishes.var) if var.startswith("..") else var
-    management = f"\n  broker     {env['MANAGEMENT_URI']}" if "MANAGEMENT_URI" in env else ""
+    management = f"\n  broker     {plan.masked(env['MANAGEMENT_URI'])}" if "MANAGEMENT_URI" in env else ""
     return f"""
   shop       {wishes.url}/
   API        {wishes.url}/v1/openapi.json{management}
