@@ -10,7 +10,7 @@ from email.utils import formatdate
 from typing import Any
 
 from chassis.limits import HttpSettings
-from chassis.problems import MEDIA_TYPE, STATUS_LINES, Problem
+from chassis.problems import MEDIA_TYPE, STATUS_LINES, Problem, broken
 from chassis.wire import Body, Gone, Head, Wire, head_of_response, read_head
 
 Headers = list[tuple[str, str]]
@@ -136,7 +136,12 @@ class Connection:
                 framing = [("Transfer-Encoding", "chunked")]
             elif not bodyless:
                 keep_alive = False  # the end of the connection is the end of the body
-            start = head_of_response(status, [*headers, *framing, *_connection_headers(keep_alive, head.http_1_1)])
+            try:
+                start = head_of_response(status, [*headers, *framing, *_connection_headers(keep_alive, head.http_1_1)])
+            except ValueError:
+                _log.exception("%s %s: the answer's headers cannot be sent", head.method, head.path)
+                self.refuse(broken())
+                return False
             if bodyless or whole is not None:
                 self._wire.send(start if bodyless or whole is None else start + whole)
             else:

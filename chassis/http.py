@@ -20,7 +20,7 @@ from werkzeug.routing import Map
 from chassis.connection import Connection, Environ, Headers, StartResponse, log_access
 from chassis.errors import Failure
 from chassis.limits import http_settings
-from chassis.problems import MEDIA_TYPE, STATUS_LINES, Problem, problem_of
+from chassis.problems import MEDIA_TYPE, STATUS_LINES, Problem, broken, problem_of
 from chassis.tracing import trace_id_of
 from chassis.wire import METHODS, Gone
 
@@ -241,10 +241,6 @@ def _allow(methods: Iterable[str]) -> str:
 
 def no_such_path() -> Problem:
     return Problem(404, "request.no_such_path", "There is nothing at this path.")
-
-
-def broken() -> Problem:
-    return Problem(500, "internal", "Something went wrong here. The trace_id will help whoever looks into it.")
 
 
 def problem_response(problem: Problem, trace_id: str) -> Response:

@@ -1,5 +1,6 @@
 """Problem documents (RFC 9457): the only shape that an error has over HTTP."""
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -68,6 +69,10 @@ def invalid(errors: Sequence[FieldError]) -> Problem:
     return Problem(422, "request.invalid", detail, errors=errors)
 
 
+def broken() -> Problem:
+    return Problem(500, "internal", "Something went wrong here. The trace_id will help whoever looks into it.")
+
+
 def problem_of(failure: Failure, statuses: Mapping[str, int]) -> Problem:
     """What a client is told of a failed call. `statuses` maps error codes to HTTP statuses; an unlisted one is 409."""
     if isinstance(failure, ServiceError):
@@ -87,7 +92,7 @@ def _refusal(failure: ServiceError, statuses: Mapping[str, int]) -> Problem:
     headers = {}
     retry_after_s = failure.details.get("retry_after_s")
     if isinstance(retry_after_s, int | float):
-        headers["Retry-After"] = str(max(1, round(retry_after_s + 0.5)))
+        headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     field = failure.details.get("field")

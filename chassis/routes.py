@@ -25,6 +25,7 @@ from werkzeug.routing import Rule
 
 from chassis.auth import TokenVerifier, forbidden, invalid_token, satisfies, unauthenticated
 from chassis.context import Call, to_context_data
+from chassis.errors import Failure
 from chassis.http import HttpServer, Response, overloaded
 from chassis.input import Query, header_parameters, parse_query, read_body, require_json, unknown_parameter
 from chassis.problems import Problem
@@ -136,7 +137,7 @@ class Route(Entrypoint):
         returns     what the answer holds; None: as the method's annotation says
         refuses     methods of contracts whose codes the answer may carry
         """
-        super().__init__(**kwargs)
+        super().__init__(expected_exceptions=(Failure, Problem), **kwargs)
         if inline and (body or raw or idempotent):
             raise ValueError(f"{path}: an inline route reads no body")
         self.method, self.path = method, path
