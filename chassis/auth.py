@@ -57,12 +57,12 @@ class Verifier:
         if scheme.lower() != "bearer" or not token:
             raise unauthenticated()
         self._keep_keys_fresh()
-        caller, expires_at = self._remembered.get(token, (None, 0.0))
-        if caller is None or expires_at + SKEW_S <= self._clock():
-            caller = self._check(token)
+        caller, expires_at = self._remembered.get(token) or self._check(token)
+        if expires_at + SKEW_S <= self._clock():
+            raise invalid_token()
         return caller
 
-    def _check(self, token: str) -> Caller:
+    def _check(self, token: str) -> tuple[Caller, float]:
         try:
             kid = jwt.get_unverified_header(token).get("kid")
             claims = jwt.decode(
@@ -81,11 +81,11 @@ class Verifier:
             raise invalid_token()
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
             raise invalid_token()
-        caller = Caller(customer_id=claims["sub"], roles=tuple(roles))
+        checked = Caller(customer_id=claims["sub"], roles=tuple(roles)), float(claims["exp"])
         if len(self._remembered) >= MAX_REMEMBERED_TOKENS:
             self._remembered.clear()
-        self._remembered[token] = caller, float(claims["exp"])
-        return caller
+        self._remembered[token] = checked
+        return checked
 
     def _key(self, kid: Any) -> Ed25519PublicKey:
         if not isinstance(kid, str):

@@ -36,8 +36,8 @@ def loads(raw: bytes) -> Any:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for item in level for child in _children(item)]
+    for _ in range(MAX_DEPTH):
+        level = [child for item in level for child in _children(item) if isinstance(child, dict | list)]
         if not level:
             return
     raise BadJson(f"It is nested deeper than {MAX_DEPTH}.")
