@@ -103,7 +103,6 @@ def install() -> Path | None:
     """Install the Debian package where we may; None where we may not. Starts no system node. Takes a minute."""
     if not shutil.which("apt-get"):
         return None
-    print("RabbitMQ is missing; installing the package rabbitmq-server ...", flush=True)
     subprocess.run([ROOT / "scripts/apt-install", "rabbitmq-server"], check=False)
     return installed()
 

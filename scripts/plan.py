@@ -1,6 +1,7 @@
 """What to run: the user's wishes from the environment, the services that there are, and what each process is told."""
 
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -146,5 +147,5 @@ def write_env(wishes: Wishes, env: Mapping[str, str]) -> Path:
     path = wishes.var / "env"
     path.touch(mode=0o600)
     path.chmod(0o600)
-    path.write_text("".join(f"export {name}='{value}'\n" for name, value in env.items()))
+    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items()))
     return path

@@ -45,7 +45,6 @@ def create_databases(uri: str, names: list[str]) -> None:
 def programs() -> Path:
     """The folder with initdb and postgres, installed now if they are missing and we may."""
     if not _found():
-        print("PostgreSQL is missing; installing the package postgresql ...", flush=True)
         subprocess.run([ROOT / "scripts/apt-install", "postgresql"], check=False)
     if found := _found():
         return found

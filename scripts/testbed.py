@@ -56,7 +56,6 @@ def end(_number: int, _frame: FrameType | None) -> None:
 def install_browser() -> None:
     """For the page's tests; where it cannot be installed they say so themselves."""
     if not (shutil.which("chromium") and shutil.which("chromedriver")):
-        print("Chromium is missing; installing the packages chromium and chromium-driver ...", flush=True)
         subprocess.run([ROOT / "scripts/apt-install", "chromium", "chromium-driver"], check=False)
 
 
