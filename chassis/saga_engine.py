@@ -30,7 +30,6 @@ from chassis.outbox import publish
 from chassis.rpc import Reply, RpcClient, is_refusal
 from chassis.saga import COMPENSATED, COMPENSATING, COMPLETED, Run, Saga, Stage, Step
 from chassis.saga_store import Change, Entry, Held
-from chassis.tables import saga
 from chassis.types import Event, service_of
 
 DEFAULTS: dict[str, float] = {
@@ -229,11 +228,9 @@ class Sagas(DependencyProvider):
         following = held.stage + 1
         if following == len(definition.stages):
             return self._end(definition, held, COMPLETED, entries)
-        guards: tuple[Any, ...] = ()
-        if definition.stages[following].kind == "pivot":  # the decision: from here on nothing but it turns us round
-            guards = (saga.c.deadline > held.at, saga.c.cancel_reason.is_(None))
+        decision = definition.stages[following].kind == "pivot"
         with self.sessions.write() as session:
-            if store.change(session, held, Change(self.lease, {"stage": following}, entries, guards)):
+            if store.change(session, held, Change(self.lease, {"stage": following}, entries, decision)):
                 return True
             row = store.get(session, held.id)
         if row is None or row.ver != held.ver:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, desc, insert, or_, select, tuple_, update
+from sqlalchemy import Row, and_, desc, insert, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from chassis.context import current_call
@@ -60,12 +60,15 @@ class Entry:
 
 @dataclass
 class Change:
-    """What a guarded update sets, besides `ver`; `wake_in` moves the time at which others may take over."""
+    """What a guarded update sets, besides `ver`; `wake_in` moves the time at which others may take over.
+
+    `decision`: the pivot is entered, which wants the deadline not passed and no cancel at that very moment.
+    """
 
     wake_in: timedelta
     values: dict[str, Any] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
-    guards: tuple[ColumnElement[bool], ...] = ()
+    decision: bool = False
 
 
 def create(session: Session, definition: Saga[Any], key: str, data: Any, owner: str, lease: timedelta) -> Held:
@@ -114,9 +117,10 @@ def create(session: Session, definition: Saga[Any], key: str, data: Any, owner: 
 def change(session: Session, held: Held, what: Change) -> bool:
     """Apply a change under guard and log it. False if another instance has the saga now, or a guard did not hold."""
     held.at = now(session)
+    guards = (saga.c.deadline > held.at, saga.c.cancel_reason.is_(None)) if what.decision else ()
     statement = (
         update(saga)
-        .where(saga.c.id == held.id, saga.c.ver == held.ver, *what.guards)
+        .where(saga.c.id == held.id, saga.c.ver == held.ver, *guards)
         .values(
             ver=held.ver + 1,
             steps=msgspec.to_builtins(held.steps),

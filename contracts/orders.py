@@ -39,18 +39,23 @@ class ShipmentState(Message):
 
 
 class Order(Message):
-    """`reason` tells, in words for the customer, why a rejected order was rejected."""
+    """`reason` tells in words for the customer, `reason_code` as a code, why an order was rejected.
+
+    `review`: risk let it pass, marked for staff.
+    """
 
     id: str
     customer_id: str
     status: str
     lines: list[OrderLine]
     totals: Totals
+    shipping_address: Address
     payment: PaymentState
     shipment: ShipmentState
     timeline: list[TimelineEntry]
     created_at: datetime
     reason: str | None = None
+    reason_code: str | None = None
     review: bool = False
 
 
@@ -107,11 +112,12 @@ class OrderMoneyPage(Message):
 
 
 class SagaHealth(Message):
-    """Sagas that have not ended: all of them (`running`), and those past their deadline and not compensating."""
+    """Sagas that have not ended. `overdue`: past the deadline before the pivot, not compensating. Keys: order ids."""
 
     running: int
     overdue: list[str]
     running_keys: list[str]
+    attention: list[str]
 
 
 @event("orders", "order_confirmed", subscribers=("notifications.on_order_confirmed",))
@@ -149,7 +155,7 @@ class SagaEnded(Event):
 class OrdersApi(Protocol):
     name: str
 
-    @refuses("orders.cart_empty", "orders.price_changed", "shipping.not_serviceable", "carts.not_found")
+    @refuses("orders.cart_empty", "orders.not_sold_any_more", "shipping.not_serviceable", "carts.not_found")
     def quote(self, cart: CartRef, shipping_address: Address) -> Quote:
         """What the cart would cost, sent to this address, at the prices of now."""
         ...
@@ -180,12 +186,14 @@ class OrdersApi(Protocol):
         """One order. With `wait_s` (at most 10) the answer waits so long for the saga's end."""
         ...
 
+    @refuses("orders.bad_cursor")
     def find(
         self, customer_id: str | None = None, status: str | None = None, limit: int = 20, cursor: str | None = None
     ) -> OrderPage:
         """Orders, newest first; a customer sees only their own."""
         ...
 
+    @refuses("sagas.bad_cursor")
     def find_sagas(
         self, status: str | None = None, name: str | None = None, limit: int = 20, cursor: str | None = None
     ) -> SagaPage:

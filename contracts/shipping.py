@@ -21,7 +21,16 @@ class Shipment(Message):
     updated_at: datetime
 
 
-@event("shipping", "order_shipped", subscribers=("orders.on_order_shipped", "notifications.on_order_shipped"))
+@event("shipping", "shipment_moved", subscribers=("orders.on_shipment_moved",))
+class ShipmentMoved(Event):
+    """The parcel is one state further: `status` is handed_over, in_transit or delivered. For whoever keeps a copy."""
+
+    order_id: str
+    tracking: str
+    status: str
+
+
+@event("shipping", "order_shipped", subscribers=("notifications.on_order_shipped",))
 class OrderShipped(Event):
     """The parcel was handed over to the carrier; aggregate_id is the order's id."""
 
@@ -31,7 +40,7 @@ class OrderShipped(Event):
     name: str
 
 
-@event("shipping", "order_delivered", subscribers=("orders.on_order_delivered", "notifications.on_order_delivered"))
+@event("shipping", "order_delivered", subscribers=("notifications.on_order_delivered",))
 class OrderDelivered(Event):
     order_id: str
     tracking: str

@@ -1,0 +1,22 @@
+"""Opaque cursors of pages: where the last row stood in the page's order, so that inserts neither skip nor repeat."""
+
+import base64
+import binascii
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+def encode_cursor(position: tuple[object, ...]) -> str:
+    """Put a row's position into a cursor that a client hands back unread."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str, kind: type[T]) -> T:
+    """Read a cursor back as `kind`, a tuple type. Raises ValueError for one that we did not make."""
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
+    except (binascii.Error, msgspec.MsgspecError, UnicodeError) as exc:
+        raise ValueError("not a cursor of ours") from exc

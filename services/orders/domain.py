@@ -1,0 +1,115 @@
+"""The rules of orders: states, prices with the tax in them, and the words for a rejection. Pure: no I/O."""
+
+from collections.abc import Mapping, Sequence
+
+from chassis.types import Message, Money
+from contracts.common import Address, Line, PaymentMethod
+from contracts.orders import OrderLine, Totals
+from contracts.products import Offer
+
+STATES: dict[str, frozenset[str]] = {
+    "pending": frozenset({"confirmed", "shipped", "delivered", "rejecting", "rejected"}),
+    "rejecting": frozenset({"rejected"}),
+    "confirmed": frozenset({"shipped", "delivered", "cancelling"}),
+    "shipped": frozenset({"delivered"}),
+    "cancelling": frozenset({"cancelled"}),
+    "delivered": frozenset(),
+    "rejected": frozenset(),
+    "cancelled": frozenset(),
+}
+"""From each state, where an order may go. A parcel can be faster than the news of it: states may be skipped."""
+
+UNSETTLED = ("pending", "rejecting")
+KEPT = ("confirmed", "shipped", "delivered")
+"""States in which the shop keeps the customer's money."""
+
+SHIPMENT_RANK = {"none": 0, "booked": 1, "handed_over": 2, "in_transit": 3, "delivered": 4}
+
+TaxRates = Mapping[str, Mapping[str, int]]
+
+REASONS = {
+    "inventory.insufficient": "An article is sold out, or there are fewer left than you ordered.",
+    "inventory.unknown_sku": "An article is not in stock any more.",
+    "risk.refused": "We cannot accept this order. Please contact our customer service.",
+    "payments.declined": "Your card was declined. Please check it, or pay with another one.",
+    "payments.unknown_token": "Your card is not known to the card processor. Please enter it again.",
+    "payments.unsupported_method": "This way of paying is not supported. Please choose another one.",
+    "payments.capture_refused": "Your bank refused the payment. Please pay with another card.",
+    "payments.not_authorized": "The payment could not be completed. You were not charged.",
+    "saga.deadline": "It took too long to process your order. You were not charged.",
+    "saga.cancelled": "The order was cancelled before it was complete.",
+}
+"""Why an order was rejected, for the customer."""
+
+
+class Placed(Message):
+    """What PLACE_ORDER's steps are made from; fixed when the order is placed."""
+
+    order_id: str
+    customer_id: str
+    email: str
+    name: str
+    lines: list[Line]
+    total: Money
+    method: PaymentMethod
+    address: Address
+    items: int
+
+
+def reason_for(code: str) -> str:
+    """The sentence for a rejection's code."""
+    return REASONS.get(code, "Your order could not be completed. You were not charged.")
+
+
+def contained_tax(gross: int, permille: int) -> int:
+    """The tax in a gross amount at a rate in permille, in minor units, rounded half up."""
+    base = 1000 + permille
+    return (2 * gross * permille + base) // (2 * base)
+
+
+def rate_of(rates: TaxRates, country: str, tax_class: str) -> int:
+    """The rate in permille for a product class sent to a country; `default` stands in for both."""
+    by_class = rates.get(country) or rates["default"]
+    return by_class.get(tax_class, by_class["default"])
+
+
+def price(lines: Sequence[Line], offers: Mapping[str, Offer], country: str, rates: TaxRates) -> list[OrderLine]:
+    """The order's lines at the prices of now, each with the tax contained in it."""
+    priced = []
+    for line in lines:
+        offer = offers[line.sku]
+        currency = offer.price.currency
+        gross = offer.price.amount * line.quantity
+        tax = contained_tax(gross, rate_of(rates, country, offer.tax_class))
+        priced.append(
+            OrderLine(
+                sku=line.sku,
+                name=offer.name,
+                options=offer.options,
+                quantity=line.quantity,
+                unit_price=offer.price,
+                line_total=Money(amount=gross, currency=currency),
+                tax=Money(amount=tax, currency=currency),
+            )
+        )
+    return priced
+
+
+def totals(lines: Sequence[OrderLine], shipping: Money) -> Totals:
+    """Sums of an order. Postage carries no tax of its own, so `tax` is the sum of the lines'."""
+    items = sum(line.line_total.amount for line in lines)
+    tax = sum(line.tax.amount for line in lines)
+    currency = shipping.currency
+    return Totals(
+        items=Money(amount=items, currency=currency),
+        shipping=shipping,
+        tax=Money(amount=tax, currency=currency),
+        total=Money(amount=items + shipping.amount, currency=currency),
+    )
+
+
+def status_with(shipment_status: str) -> str:
+    """The state of an order that is paid, by how far its parcel is."""
+    return {"handed_over": "shipped", "in_transit": "shipped", "delivered": "delivered"}.get(
+        shipment_status, "confirmed"
+    )

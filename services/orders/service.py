@@ -1,0 +1,296 @@
+"""orders: places and owns orders, and drives each through its saga (see saga.py)."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from nameko.dependency_providers import Config
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from chassis import saga_store
+from chassis.commands import answer, claim, peek, store_result
+from chassis.context import Call
+from chassis.cursors import decode_cursor, encode_cursor
+from chassis.db import Database, WorkerDatabase
+from chassis.errors import ServiceError
+from chassis.events import handles
+from chassis.outbox import Relay
+from chassis.provide import provided
+from chassis.rpc import call_async, remote, rpc
+from chassis.saga_engine import Sagas
+from chassis.service import CallContext
+from chassis.types import Money
+from contracts.carts import Cart, CartsApi
+from contracts.common import Address, CartRef, PaymentMethod
+from contracts.orders import (
+    Order,
+    OrderLine,
+    OrderMoneyPage,
+    OrderPage,
+    Quote,
+    Saga,
+    SagaEnded,
+    SagaHealth,
+    SagaPage,
+    Totals,
+)
+from contracts.products import ProductsApi
+from contracts.shipping import ShipmentMoved, ShippingApi, ShippingQuote
+from contracts.users import Profile, UsersApi
+from services.orders import store
+from services.orders.domain import STATES, UNSETTLED, Placed, price, status_with, totals
+from services.orders.models import Base
+from services.orders.models import Order as OrderRow
+from services.orders.saga import PIVOT_STAGE, PLACE_ORDER
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
+AuditLimit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+MAX_WAIT_S = 10.0
+LOOK_AGAIN_S = 0.25
+
+
+class OrdersService:
+    name = "orders"
+
+    call = provided(Call, CallContext())
+    config = provided(dict[str, Any], Config())
+    db = provided(WorkerDatabase, Database(Base))
+    relay = Relay()
+    sagas = Sagas(PLACE_ORDER, ended=SagaEnded)
+
+    users: UsersApi = remote(UsersApi)
+    carts: CartsApi = remote(CartsApi)
+    products: ProductsApi = remote(ProductsApi)
+    shipping: ShippingApi = remote(ShippingApi)
+
+    @rpc
+    def quote(self, cart: CartRef, shipping_address: Address) -> Quote:
+        contents = self.carts.get(cart)
+        _, sums, shipping = self._priced(contents, shipping_address)
+        return Quote(
+            items=sums.items, shipping=sums.shipping, tax=sums.tax, total=sums.total, expires_at=shipping.expires_at
+        )
+
+    @rpc
+    def place(
+        self,
+        customer_id: str,
+        shipping_address: Address,
+        payment_method: PaymentMethod,
+        expected_total: Money | None = None,
+        *,
+        key: str,
+    ) -> Order:
+        self._require_owner(customer_id)
+        claimed = f"{customer_id}:orders.place:{key}"
+        asked = dict(shipping_address=shipping_address, payment_method=payment_method, expected_total=expected_total)
+        order_id = self._placed_before(claimed, asked)
+        if order_id is None:
+            profile = call_async(self.users.profile, customer_id)
+            cart = self.carts.get(CartRef(customer_id=customer_id))
+            lines, sums, _ = self._priced(cart, shipping_address)
+            self._require_price(sums.total, expected_total)
+            method = _method_of(profile.result(), payment_method)
+            order = _new_order(profile.result(), cart, lines, sums, shipping_address, method)
+            placed = Placed(
+                order_id=order.id,
+                customer_id=customer_id,
+                email=order.email,
+                name=shipping_address.name,
+                lines=cart.lines,
+                total=sums.total,
+                method=method,
+                address=shipping_address,
+                items=sum(line.quantity for line in cart.lines),
+            )
+            order_id = self._begin(claimed, asked, order, placed)
+        return self._view(order_id)
+
+    def _begin(self, claimed: str, asked: dict[str, Any], order: OrderRow, placed: Placed) -> str:
+        """The one transaction in which the claim of the key, the order and its saga come to be."""
+        try:
+            with self.db.write() as session:
+                if not claim(session, claimed, "place", asked, "ok"):
+                    return str(_same_order(answer, session, claimed, asked))
+                self._require_no_other(order.cart_id)
+                order.saga_id = self.sagas.start_saga(session, PLACE_ORDER, order.id, placed)
+                store.add(session, order)
+                store_result(session, claimed, order.id)
+                return order.id
+        except IntegrityError:  # another instance was faster with an order for this cart
+            with self.db.read():
+                self._require_no_other(order.cart_id)
+            raise
+
+    @rpc
+    def get(self, order_id: str, wait_s: float = 0) -> Order:
+        give_up_at = time.monotonic() + min(wait_s, MAX_WAIT_S)
+        order = self._view(order_id)
+        while order.status in UNSETTLED and (left_s := give_up_at - time.monotonic()) > 0:
+            with self.db.read() as session:
+                row = store.get(session, order_id)
+                saga_id = row.saga_id if row else ""
+            self.sagas.wait_for_end(saga_id, min(left_s, LOOK_AGAIN_S))
+            order = self._view(order_id)
+        return order
+
+    @rpc
+    def find(
+        self, customer_id: str | None = None, status: str | None = None, limit: Limit = 20, cursor: str | None = None
+    ) -> OrderPage:
+        if not self.call.is_staff():
+            customer_id = (self.call.caller and self.call.caller.customer_id) or ""
+        if status is not None and status not in STATES:
+            raise ServiceError("request.invalid", f"status is one of {', '.join(STATES)}.", {"field": "status"})
+        before = _position(cursor, "orders.bad_cursor")
+        with self.db.read() as session:
+            rows = store.find(session, customer_id, status, limit + 1, before)
+            more = encode_cursor((rows[limit - 1].created_at, rows[limit - 1].id)) if len(rows) > limit else None
+            return OrderPage(items=store.views(session, rows[:limit]), next_cursor=more)
+
+    @rpc
+    def find_sagas(
+        self, status: str | None = None, name: str | None = None, limit: Limit = 20, cursor: str | None = None
+    ) -> SagaPage:
+        self.call.require_operator()
+        before = _position(cursor, "sagas.bad_cursor")
+        with self.db.read() as session:
+            rows = saga_store.find(session, status, name, limit + 1, before)
+            more = encode_cursor((rows[limit - 1].created_at, rows[limit - 1].id)) if len(rows) > limit else None
+            return SagaPage(items=store.saga_views(session, rows[:limit]), next_cursor=more)
+
+    @rpc
+    def get_saga(self, saga_id: str) -> Saga:
+        self.call.require_operator()
+        with self.db.read() as session:
+            row = saga_store.get(session, saga_id)
+            if row is None:
+                raise ServiceError("sagas.not_found", f"There is no saga {saga_id!r} here.")
+            return store.saga_views(session, [row])[0]
+
+    @rpc
+    def money(self, after: str | None = None, limit: AuditLimit = 500) -> OrderMoneyPage:
+        self.call.require_operator()
+        with self.db.read() as session:
+            items = store.money(session, after, limit)
+        return OrderMoneyPage(items=items, next_after=items[-1].order_id if len(items) == limit else None)
+
+    @rpc
+    def saga_health(self) -> SagaHealth:
+        self.call.require_operator()
+        with self.db.read() as session:
+            return store.saga_health(session, PIVOT_STAGE)
+
+    @handles(ShipmentMoved)
+    def on_shipment_moved(self, moved: ShipmentMoved) -> None:
+        state = store.shipment_moved(self.db.session, moved.order_id, moved.status, moved.tracking)
+        if state is not None and state not in UNSETTLED:  # an unsettled one takes it up when it is confirmed
+            store.move(self.db.session, moved.order_id, status_with(moved.status))
+
+    # --- what the doors share
+
+    def _require_owner(self, customer_id: str) -> None:
+        if not self.call.owns(customer_id):
+            raise ServiceError("auth.forbidden", "An order is placed for oneself.")
+
+    def _require_no_other(self, cart_id: str) -> None:
+        other = store.unsettled_for(self.db.session, cart_id)
+        if other is not None:
+            raise ServiceError(
+                "orders.in_progress",
+                "An order is being made of this cart already: wait for its end.",
+                {"order_id": other, "retry_after_s": 1},
+            )
+
+    def _require_price(self, total: Money, expected: Money | None) -> None:
+        if expected is not None and (total.amount > expected.amount or total.currency != expected.currency):
+            raise ServiceError(
+                "orders.price_changed",
+                f"The total is now {total.amount} minor units of {total.currency}: show it, and ask again.",
+                {"total": msgspec.to_builtins(total)},
+            )
+
+    def _placed_before(self, claimed: str, asked: dict[str, Any]) -> str | None:
+        with self.db.read() as session:
+            order_id: str | None = _same_order(peek, session, claimed, asked)
+        return order_id
+
+    def _priced(self, cart: Cart, address: Address) -> tuple[list[OrderLine], Totals, ShippingQuote]:
+        """The cart at the prices of now, sent to this address."""
+        if not cart.lines:
+            raise ServiceError("orders.cart_empty", "The cart is empty: put something in first.")
+        items = sum(line.quantity for line in cart.lines)
+        quoted = call_async(self.shipping.quote, address, items)
+        offers = {offer.sku: offer for offer in self.products.offers([line.sku for line in cart.lines])}
+        gone = [line.sku for line in cart.lines if line.sku not in offers]
+        if gone:
+            raise ServiceError(
+                "orders.not_sold_any_more", f"Not sold any more: {', '.join(gone)}. Take it out first.", {"skus": gone}
+            )
+        lines = price(cart.lines, offers, address.country, self.config["tax_rates_permille"])
+        shipping = quoted.result()
+        return lines, totals(lines, shipping.price), shipping
+
+    def _view(self, order_id: str) -> Order:
+        with self.db.read() as session:
+            order = store.get(session, order_id)
+            if order is None or not (self.call.owns(order.customer_id) or self.call.is_staff()):
+                raise ServiceError("orders.not_found", f"There is no order {order_id!r}.")
+            return store.views(session, [order])[0]
+
+
+def _same_order(look_up: Callable[..., Any], session: Session, claimed: str, asked: dict[str, Any]) -> Any:
+    """The order that was made under this key before; a refusal in the words of orders."""
+    try:
+        return look_up(session, claimed, "place", asked, str)
+    except ServiceError as exc:
+        if exc.code == "command.key_reused":
+            raise ServiceError("orders.key_reused", exc.message) from None
+        raise
+
+
+def _method_of(profile: Profile, asked: PaymentMethod) -> PaymentMethod:
+    """The method to pay with: a saved one by its id, or the card that was given."""
+    if asked.id is not None:
+        saved = next((each for each in profile.payment_methods if each.id == asked.id), None)
+        if saved is None:
+            raise ServiceError("orders.unknown_payment_method", "You have no payment method with this id.")
+        return PaymentMethod(type=saved.type, token=saved.token)
+    if asked.type != "card" or not asked.token:
+        raise ServiceError(
+            "orders.unknown_payment_method", 'Pay with {"type": "card", "token": …}, or with a saved {"id": …}.'
+        )
+    return asked
+
+
+def _new_order(
+    profile: Profile, cart: Cart, lines: list[OrderLine], sums: Totals, address: Address, method: PaymentMethod
+) -> OrderRow:
+    return OrderRow(
+        id=store.new_id(),
+        customer_id=profile.id,
+        cart_id=cart.id,
+        status="pending",
+        email=profile.email,
+        name=profile.name,
+        address=msgspec.to_builtins(address),
+        lines=msgspec.to_builtins(lines),
+        currency=sums.total.currency,
+        items_amount=sums.items.amount,
+        shipping_amount=sums.shipping.amount,
+        tax_amount=sums.tax.amount,
+        total_amount=sums.total.amount,
+        payment_method=method.type,
+    )
+
+
+def _position(cursor: str | None, code: str) -> tuple[datetime, str] | None:
+    if cursor is None:
+        return None
+    try:
+        return decode_cursor(cursor, tuple[datetime, str])
+    except ValueError:
+        raise ServiceError(code, "This cursor is not one of ours: begin without one.") from None
