@@ -110,8 +110,8 @@ class Verifier:
                 return
             try:
                 keys = {kid: Ed25519PublicKey.from_public_bytes(raw) for kid, raw in self._fetch_keys().items()}
-            except Failure as failure:
-                self._failure = Unavailable("users", str(failure))
+            except (Failure, ValueError) as exc:
+                self._failure = Unavailable("users", str(exc))
             else:
                 self._keys, self._failure = keys, None
                 self._remembered.clear()  # so that a token of a key that was taken away ends with it

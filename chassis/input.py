@@ -86,8 +86,6 @@ def unknown_parameter(name: str) -> Problem:
 
 def read_body(raw: bytes, shape: type[msgspec.Struct]) -> Any:
     """The Struct that a JSON body holds. Raises Problem: 400 for bad JSON, 422 for what does not fit `shape`."""
-    if not raw:
-        raise Problem(400, "request.missing_body", "A JSON body is required.")
     try:
         data = jsonsafe.loads(raw)
     except jsonsafe.BadJson as exc:

@@ -85,7 +85,8 @@ def _float(digits: str) -> float:
     number = float(digits)
     if abs(number) == float("inf"):
         raise BadJson("A number is out of range.")
-    return number
+    # JSON has one kind of number: 2.0 is an integer to JSON Schema, and so to clients made from our OpenAPI.
+    return int(number) if number.is_integer() and abs(number) <= MAX_INTEGER else number
 
 
 def _constant(name: str) -> NoReturn:

@@ -61,6 +61,7 @@ _PROBLEM_SCHEMA = {
     },
     "required": ["type", "title", "status", "detail", "code", "trace_id"],
 }
+_PATH_VALUE = {"type": "string", "pattern": r"^(?!\.\.?$)[^/\x00-\x1f\x7f]+$"}
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     "cartToken": {"type": "apiKey", "in": "header", "name": "Cart-Token"},
@@ -136,7 +137,10 @@ def _operation(
         content = {"application/json": {"schema": schema_of[route.body]}}
         operation["requestBody"] = {"required": True, "content": content}
     elif route.raw:
-        operation["requestBody"] = {"required": True, "content": {"*/*": {"schema": {}}}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"*/*": {"schema": {"type": "string", "minLength": 1}}},
+        }
     operation["responses"] = dict(sorted((responses | _problems(route, statuses)).items()))
     return operation
 
@@ -148,7 +152,7 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
-    found = [_parameter("path", name, {"type": "string", "minLength": 1}, required=True) for name in route.parameters]
+    found = [_parameter("path", name, _PATH_VALUE, required=True) for name in route.parameters]
     if route.query:
         described = msgspec.json.schema(route.query)
         described = described["$defs"][described["$ref"].rpartition("/")[2]] if "$ref" in described else described

@@ -210,14 +210,19 @@ class Route(Entrypoint):
             request.key = _idempotency_key(environ.get("HTTP_IDEMPOTENCY_KEY"))
         elif request.method in UNSAFE:
             request.key = uuid.uuid4().hex
+        self._read_body(request, environ)
+
+    def _read_body(self, request: Request[Any, Any], environ: Mapping[str, Any]) -> None:
         if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
             detail = "The body may not be compressed."
             raise Problem(415, "request.unsupported_encoding", detail, headers={"Accept-Encoding": "identity"})
         content = environ["wsgi.input"]
-        if self.body is not None and content.length != 0:
-            require_json(environ.get("CONTENT_TYPE", ""))
         if content.length != 0:
+            if self.body is not None:
+                require_json(environ.get("CONTENT_TYPE", ""))
             request.raw_body = content.read_all(self.server.settings.max_body_bytes)
+        if (self.body is not None or self.raw) and not request.raw_body:
+            raise Problem(400, "request.missing_body", "A body is required.")
         if self.body is not None:
             request.body = read_body(request.raw_body, self.body)
 

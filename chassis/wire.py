@@ -17,6 +17,7 @@ import msgspec
 from chassis.problems import Problem
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+KNOWN_METHODS = (*METHODS, "TRACE", "QUERY")  # the last two no path allows
 MAX_REQUEST_LINE_BYTES = 8192
 MAX_HEADERS = 100
 MAX_CHUNK_LINE_BYTES = 1024
@@ -174,7 +175,7 @@ def _read_request_line(wire: Wire) -> tuple[str, str, bool]:
     method, target, major, minor = found.groups()
     if major != "1":
         raise Problem(505, "request.http_version", "Only HTTP/1.0 and HTTP/1.1 are spoken here.")
-    if method not in METHODS:
+    if method not in KNOWN_METHODS:
         raise Problem(501, "request.unknown_method", f"The methods known here are {', '.join(METHODS)}.")
     return method, target, minor != "0"
 

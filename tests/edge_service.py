@@ -22,6 +22,9 @@ from chassis.http import HttpServer
 from chassis.routes import Reply, Request, Route, decorator_of
 from chassis.types import CUSTOMER, OPERATOR, STAFF
 
+HOST = b"Host: shop\r\n"
+CLOSE = HOST + b"Connection: close\r\n"
+BUY = b'{"sku": "S-1", "quantity": 2}'
 PRIVATE_KEY = Ed25519PrivateKey.from_private_bytes(b"rialto's key for its own tests.."[:32])
 PUBLIC_KEY = PRIVATE_KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
@@ -145,8 +148,7 @@ class EdgeService:
             "down": Unavailable("orders", "amqp://user:secret@broker"),
             "late": OutcomeUnknown("orders", "secret"),
             "bug": ValueError("secret"),
-            "header": None,
-        }[how] or AssertionError
+        }[how]
 
     @route("GET", "/v1/waits")
     def waits(self, request: Request) -> dict[str, int]:
@@ -190,7 +192,13 @@ class Server:
         return Answer(self.send(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body))
 
 
+def post(headers: bytes, body: bytes, version: bytes = b"1.1") -> bytes:
+    return b"POST /v1/purchases HTTP/" + version + b"\r\nContent-Type: application/json\r\n" + headers + b"\r\n" + body
+
+
 class Answer:
+    """A response, taken apart."""
+
     def __init__(self, raw: bytes) -> None:
         head, _, self.body = raw.partition(b"\r\n\r\n")
         status_line, *lines = head.decode("latin-1").split("\r\n")

@@ -13,9 +13,7 @@ from nameko.extensions import DependencyProvider
 
 from chassis.routes import Request
 from chassis.types import CUSTOMER, OPERATOR, STAFF
-from tests.edge_service import EdgeService, Server, route, serving, token, until
-
-BUY = b'{"sku": "S-1", "quantity": 2}'
+from tests.edge_service import BUY, EdgeService, Server, route, serving, token, until
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +124,7 @@ def test_a_query_is_read_and_an_unknown_parameter_refused(server: Server) -> Non
 def test_a_raw_body_is_passed_as_it_came(server: Server) -> None:
     answer = server.ask("POST", "/v1/hooks", b"\x00{not json", {"Content-Type": "application/octet-stream"})
     assert (answer.status, answer.body, answer.headers["x-body"]) == (204, b"", "AHtub3QganNvbg==")
+    assert server.ask("POST", "/v1/hooks").problem == (400, "request.missing_body")
 
 
 # --- keys
