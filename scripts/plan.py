@@ -72,6 +72,10 @@ def scale(text: str) -> dict[str, int]:
     return counts
 
 
+def has_gateway() -> bool:
+    return (ROOT / "gateway.py").exists()
+
+
 def sandboxes() -> list[str]:
     return [name for name in SANDBOXES if find_spec(f"sandbox.{name}")]
 
