@@ -81,7 +81,10 @@ class Verifier:
             raise invalid_token()
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
             raise invalid_token()
-        checked = Caller(customer_id=claims["sub"], roles=tuple(roles)), float(claims["exp"])
+        checked = (
+            Caller(customer_id=claims["sub"], roles=tuple(roles), session_id=_session_of(claims)),
+            float(claims["exp"]),
+        )
         if len(self._remembered) >= MAX_REMEMBERED_TOKENS:
             self._remembered.clear()
         self._remembered[token] = checked
@@ -136,6 +139,10 @@ class TokenVerifier(SharedExtension):
             return {key["kid"]: _unpadded(key["public_key"]) for key in answer}
         except (KeyError, TypeError, binascii.Error) as exc:
             raise Unavailable("users", f"its public keys cannot be read: {exc!r}") from None
+
+
+def _session_of(claims: Mapping[str, Any]) -> str | None:
+    return claims["sid"] if isinstance(claims.get("sid"), str) else None
 
 
 def _unpadded(text: str) -> bytes:

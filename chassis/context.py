@@ -100,9 +100,13 @@ def to_context_data(call: Call) -> dict[str, Any]:
     """The reverse of `from_context_data`: values that an AMQP header can carry, no None among them."""
     data: dict[str, Any] = {"trace_id": call.trace_id}
     if call.caller is not None:
-        caller = msgspec.to_builtins(call.caller)
-        data["caller"] = {name: value for name, value in caller.items() if value}
-        data["caller"]["roles"] = list(call.caller.roles)
+        data["caller"] = caller_data(call.caller)
     if call.deadline is not None:
         data["deadline"] = int(call.deadline * 1000)
     return data
+
+
+def caller_data(caller: Caller) -> dict[str, Any]:
+    """A caller as an AMQP header carries it: without the members that are None."""
+    known = {name: value for name, value in msgspec.to_builtins(caller).items() if value}
+    return {**known, "roles": list(caller.roles)}

@@ -24,8 +24,9 @@ from nameko.exceptions import UnserializableValueError, serialize
 from nameko.extensions import DependencyProvider, SharedExtension
 
 from chassis.amqp import Presence, Publisher, QueueConsumer
+from chassis.context import caller_data
 from chassis.errors import Failure, OutcomeUnknown, ServiceError, Unavailable
-from chassis.types import refusals_of, service_of
+from chassis.types import Caller, refusals_of, service_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -176,6 +177,7 @@ class Reply:
     def __init__(self, client: "RpcClient", service: str, correlation_id: str, event: Event, give_up_at: float) -> None:
         self.client, self.service, self.correlation_id = client, service, correlation_id
         self.event, self.give_up_at = event, give_up_at
+        self.answered = False
 
     def result(self) -> Any:
         """Wait for the answer, as plain JSON values. Raises ServiceError or OutcomeUnknown."""
@@ -186,7 +188,8 @@ class Reply:
                 body = self.event.wait()
         finally:
             self.client.replies.give_up(self.correlation_id)
-        breaker.record(answered=body is not None)
+        self.answered = body is not None
+        breaker.record(answered=self.answered)
         if body is None:
             raise OutcomeUnknown(self.service, "it did not answer in time")
         if body.get("error"):
@@ -299,13 +302,15 @@ class Pending(Generic[R]):
 class BoundMethod:
     """A contract's method at its service, called for the call that is being served."""
 
-    def __init__(self, client: RpcClient, method: Callable[..., Any], worker_ctx: Any) -> None:
-        self.client, self.method, self.worker_ctx = client, method, worker_ctx
+    def __init__(self, client: RpcClient, method: Callable[..., Any], worker_ctx: Any, tuning: dict[str, Any]) -> None:
+        self.client, self.method, self.worker_ctx, self.tuning = client, method, worker_ctx, tuning
         self.service = service_of(method)
         self.decode = decoder_of(method)
 
     def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reply:
-        return self.client.send(self.service, self.method.__name__, args, kwargs, context=self.worker_ctx.context_data)
+        context = {**self.worker_ctx.context_data, **self.tuning.get("context", {})}
+        timeout_s = self.tuning.get("timeout_s")
+        return self.client.send(self.service, self.method.__name__, args, kwargs, timeout_s=timeout_s, context=context)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return Pending[Any](self, args, kwargs).result()
@@ -326,15 +331,23 @@ def _methods_of(contract: type) -> dict[str, Callable[..., Any]]:
 class Proxy:
     """What a worker sees of another service: the methods of its contract, and no others."""
 
-    def __init__(self, client: RpcClient, contract: type, worker_ctx: Any) -> None:
-        self._client, self._contract, self._worker_ctx = client, contract, worker_ctx
+    def __init__(self, client: RpcClient, contract: type, worker_ctx: Any, **tuning: Any) -> None:
+        self._client, self._contract, self._worker_ctx, self._tuning = client, contract, worker_ctx, tuning
 
     def __getattr__(self, name: str) -> BoundMethod:
         try:
             method = _methods_of(self._contract)[name]
         except KeyError:
             raise AttributeError(f"{self._contract.__name__} has no method {name}") from None
-        return BoundMethod(self._client, method, self._worker_ctx)
+        return BoundMethod(self._client, method, self._worker_ctx, self._tuning)
+
+    def tuned(self, caller: Caller | None, timeout_s: float | None) -> "Proxy":
+        tuning = dict(self._tuning)
+        if caller is not None:
+            tuning["context"] = {"caller": caller_data(caller)}
+        if timeout_s is not None:
+            tuning["timeout_s"] = timeout_s
+        return Proxy(self._client, self._contract, self._worker_ctx, **tuning)
 
 
 class Remote(DependencyProvider):
@@ -356,6 +369,11 @@ def remote(contract: type[T]) -> T:
     Raises ServiceError for a refusal, OutcomeUnknown or Unavailable otherwise.
     """
     return cast(T, Remote(contract))
+
+
+def tuned(service: T, *, caller: Caller | None = None, timeout_s: float | None = None) -> T:
+    """The same service, called on behalf of another caller, or with another limit of time."""
+    return cast(T, cast(Proxy, service).tuned(caller, timeout_s))
 
 
 def call_async(method: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Pending[R]:

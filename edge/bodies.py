@@ -1,0 +1,142 @@
+"""What clients send, and the pages that join several services' answers. Unknown fields in a body are refused."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from chassis.types import Message, Money
+from contracts.common import Address, PaymentMethod, Text
+from contracts.users import Email, Password, Role
+
+
+class Body(Message, forbid_unknown_fields=True):
+    """Base of the bodies."""
+
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+
+class SignUp(Body):
+    email: Email
+    password: Password
+    name: Text
+
+
+class LogIn(Body):
+    email: Word
+    password: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    cart_token: Word | None = None
+
+
+class Refresh(Body):
+    refresh_token: Word
+
+
+class ProfileChanges(Body):
+    name: Text | None = None
+    email: Email | None = None
+
+
+class Roles(Body):
+    roles: Annotated[list[Role], msgspec.Meta(max_length=3)]
+
+
+class NewPaymentMethod(Body):
+    """A card, as the acquirer's token, with what the acquirer's form showed of it."""
+
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    type: Annotated[str, msgspec.Meta(pattern="^card$")] = "card"
+    brand: Annotated[str, msgspec.Meta(min_length=1, max_length=40)] = "card"
+    last4: Annotated[str, msgspec.Meta(pattern="^[0-9]{4}$")] = "0000"
+
+
+class ProductQuery(Body):
+    query: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    category: Annotated[str, msgspec.Meta(max_length=41)] | None = None
+    min_price: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
+    max_price: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)] | None = None
+    in_stock: bool | None = None
+    sort: Annotated[str, msgspec.Meta(pattern="^(relevance|name|price|-price|newest)$")] = "relevance"
+    limit: Limit = 20
+    cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class Adjustment(Body):
+    quantity: Annotated[int, msgspec.Meta(ge=-1_000_000, le=1_000_000)]
+    reason: Text
+
+
+class PutItem(Body):
+    quantity: Annotated[int, msgspec.Meta(ge=0, le=999)]
+
+
+class QuoteCart(Body):
+    shipping_address: Address
+
+
+class PlaceOrder(Body):
+    shipping_address: Address
+    payment_method: PaymentMethod
+    expected_total: Money | None = None
+
+
+class OrderQuery(Body):
+    status: Annotated[str, msgspec.Meta(max_length=20)] | None = None
+    limit: Limit = 20
+    cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class SagaQuery(Body):
+    status: Annotated[str, msgspec.Meta(max_length=20)] | None = None
+    name: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+    limit: Limit = 20
+    cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+# --- answers that join services
+
+
+class CartLine(Message):
+    """`available` is False for what is out of stock, or not sold any more (then at no price)."""
+
+    sku: str
+    name: str
+    options: dict[str, str]
+    quantity: int
+    unit_price: Money
+    line_total: Money
+    available: bool
+
+
+class CartView(Message):
+    lines: list[CartLine]
+    total: Money
+    version: int
+
+
+class Check(Message):
+    """One thing that must hold. `in_flight`: it does not yet, and a running saga explains why."""
+
+    name: str
+    holds: bool
+    in_flight: bool
+    detail: str
+
+
+class Audit(Message):
+    """`holds` is False if any check's is: a difference that no running saga explains, or one that is too old."""
+
+    holds: bool
+    checks: list[Check]
+    at: datetime
+
+
+class Ready(Message):
+    status: str
+    services: dict[str, bool]
+
+
+class Alive(Message):
+    status: str

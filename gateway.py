@@ -1,0 +1,352 @@
+"""The API gateway: one line of HTTP for one line of business. What a route asks for stands in its decorator."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from nameko.dependency_providers import Config
+
+from chassis.openapi import openapi_document
+from chassis.problems import Problem
+from chassis.provide import provided
+from chassis.pulse import Probe, Pulse
+from chassis.routes import Reply, Request, route
+from chassis.rpc import remote, tuned
+from chassis.service import CallContext
+from chassis.types import CUSTOMER, OPERATOR, STAFF, Caller
+from contracts.carts import CartsApi, GuestCart
+from contracts.common import Address, CartRef
+from contracts.inventory import InventoryApi, Stock
+from contracts.orders import Order, OrderPage, OrdersApi, Quote, Saga, SagaPage
+from contracts.payments import PaymentsApi
+from contracts.products import Category, NewProduct, Product, ProductChanges, ProductPage, ProductsApi
+from contracts.shipping import Shipment, ShippingApi
+from contracts.users import Profile, SavedMethod, Tokens, User, UsersApi
+from edge import bodies
+from edge.audit import Auditor
+from edge.carts import cart_view
+from edge.errors import STATUS
+
+ROOT = Path(__file__).resolve().parent
+VERSION = "0.1.0"
+BEHIND = ("users", "products", "inventory", "carts", "orders", "payments", "shipping", "notifications", "risk")
+"""The services that must answer before the gateway says that it is ready."""
+PAGE_FILES = {"shop.js": "text/javascript", "shop.css": "text/css"}
+WAIT_MARGIN_S = 2.0
+
+
+class GatewayService:
+    name = "gateway"
+    http_status = STATUS
+
+    call = CallContext()
+    config = provided(dict[str, Any], Config())
+    pulse = provided(Pulse, Probe())
+
+    users: UsersApi = remote(UsersApi)
+    products: ProductsApi = remote(ProductsApi)
+    inventory: InventoryApi = remote(InventoryApi)
+    carts: CartsApi = remote(CartsApi)
+    orders: OrdersApi = remote(OrdersApi)
+    payments: PaymentsApi = remote(PaymentsApi)
+    shipping: ShippingApi = remote(ShippingApi)
+
+    # --- users
+
+    @route("POST", "/v1/users", body=bodies.SignUp, success=201, refuses=UsersApi.sign_up)
+    def sign_up(self, request: Request[bodies.SignUp]) -> User:
+        """Sign up as a customer."""
+        asked = request.body
+        return self.users.sign_up(asked.email, asked.password, asked.name, key=_key(request))
+
+    @route("POST", "/v1/sessions", body=bodies.LogIn, success=201, refuses=UsersApi.log_in)
+    def log_in(self, request: Request[bodies.LogIn]) -> Tokens:
+        """Log in. A guest's cart, given as `cart_token`, becomes part of the customer's."""
+        session = self.users.log_in(request.body.email, request.body.password)
+        if request.body.cart_token:
+            carts = tuned(self.carts, caller=Caller(customer_id=session.user.id, roles=tuple(session.user.roles)))
+            carts.merge(session.user.id, request.body.cart_token, key=_key(request))
+        return session.tokens
+
+    @route("POST", "/v1/sessions/refresh", body=bodies.Refresh, success=201, refuses=UsersApi.refresh)
+    def refresh(self, request: Request[bodies.Refresh]) -> Tokens:
+        """Trade a refresh token for a new pair. It works once; used again, it ends the session."""
+        return self.users.refresh(request.body.refresh_token)
+
+    @route("DELETE", "/v1/sessions/current", role=CUSTOMER, success=204, refuses=UsersApi.log_out)
+    def log_out(self, request: Request) -> None:
+        """Log out. The access token lives on for its few minutes."""
+        self.users.log_out(request.caller.session_id or "")
+
+    @route("PATCH", "/v1/users/{user_id}", body=bodies.Roles, role=OPERATOR, refuses=UsersApi.set_roles)
+    def set_roles(self, request: Request[bodies.Roles], user_id: str) -> User:
+        """Give a user exactly these roles."""
+        return self.users.set_roles(user_id, request.body.roles, key=_key(request))
+
+    @route("GET", "/v1/me", role=CUSTOMER, refuses=UsersApi.profile)
+    def me(self, request: Request) -> Profile:
+        """The profile, with addresses and payment methods."""
+        return self.users.profile(_customer(request))
+
+    @route("PATCH", "/v1/me", body=bodies.ProfileChanges, role=CUSTOMER, refuses=UsersApi.update)
+    def change_me(self, request: Request[bodies.ProfileChanges]) -> Profile:
+        """Change what is given."""
+        return self.users.update(_customer(request), request.body.name, request.body.email, key=_key(request))
+
+    @route("PUT", "/v1/me/addresses/{name}", body=Address, role=CUSTOMER, refuses=UsersApi.put_address)
+    def put_address(self, request: Request[Address], name: str) -> Profile:
+        """Keep an address under a name."""
+        return self.users.put_address(_customer(request), name, request.body, key=_key(request))
+
+    @route("DELETE", "/v1/me/addresses/{name}", role=CUSTOMER, success=204, refuses=UsersApi.delete_address)
+    def delete_address(self, request: Request, name: str) -> None:
+        """Forget an address."""
+        self.users.delete_address(_customer(request), name, key=_key(request))
+
+    @route(
+        "POST",
+        "/v1/me/payment-methods",
+        body=bodies.NewPaymentMethod,
+        role=CUSTOMER,
+        success=201,
+        refuses=UsersApi.add_payment_method,
+    )
+    def add_payment_method(self, request: Request[bodies.NewPaymentMethod]) -> SavedMethod:
+        """Keep a card, by the acquirer's token."""
+        card = request.body
+        return self.users.add_payment_method(_customer(request), card.token, card.brand, card.last4, key=_key(request))
+
+    @route(
+        "DELETE",
+        "/v1/me/payment-methods/{method_id}",
+        role=CUSTOMER,
+        success=204,
+        refuses=UsersApi.delete_payment_method,
+    )
+    def delete_payment_method(self, request: Request, method_id: str) -> None:
+        """Forget a payment method."""
+        self.users.delete_payment_method(_customer(request), method_id, key=_key(request))
+
+    # --- catalogue and stock
+
+    @route("GET", "/v1/products", query=bodies.ProductQuery, refuses=ProductsApi.find)
+    def find_products(self, request: Request[None, bodies.ProductQuery]) -> ProductPage:
+        """Search the catalogue. Prices are minor units."""
+        asked = request.query
+        return self.products.find(
+            asked.query,
+            asked.category,
+            asked.min_price,
+            asked.max_price,
+            asked.in_stock,
+            asked.sort,
+            asked.limit,
+            asked.cursor,
+        )
+
+    @route("GET", "/v1/products/{product_id}", refuses=ProductsApi.get)
+    def get_product(self, request: Request, product_id: str) -> Product:
+        """One product with its variants."""
+        return self.products.get(product_id)
+
+    @route("GET", "/v1/categories", refuses=ProductsApi.categories)
+    def categories(self, request: Request) -> list[Category]:
+        """All categories."""
+        return self.products.categories()
+
+    @route("POST", "/v1/products", body=NewProduct, role=STAFF, success=201, refuses=ProductsApi.create)
+    def create_product(self, request: Request[NewProduct]) -> Reply[Product]:
+        """Add a product."""
+        product = self.products.create(request.body, key=_key(request))
+        return Reply(product, headers={"Location": f"/v1/products/{product.id}"})
+
+    @route("PATCH", "/v1/products/{product_id}", body=ProductChanges, role=STAFF, refuses=ProductsApi.update)
+    def change_product(self, request: Request[ProductChanges], product_id: str) -> Product:
+        """Change or retire a product."""
+        return self.products.update(product_id, request.body, key=_key(request))
+
+    @route("GET", "/v1/stock/{sku}", role=STAFF, refuses=InventoryApi.stock_of)
+    def stock_of(self, request: Request, sku: str) -> Stock:
+        """The counts of one sku."""
+        return self.inventory.stock_of(sku)
+
+    @route("POST", "/v1/stock/{sku}/adjustments", body=bodies.Adjustment, role=STAFF, refuses=InventoryApi.adjust)
+    def adjust_stock(self, request: Request[bodies.Adjustment], sku: str) -> Stock:
+        """Add (or, below zero, take away) units, with the reason."""
+        return self.inventory.adjust(sku, request.body.quantity, request.body.reason, key=_key(request))
+
+    # --- cart
+
+    @route("POST", "/v1/carts", success=201, refuses=CartsApi.create_guest)
+    def create_cart(self, request: Request) -> GuestCart:
+        """A cart for a guest; send its token as the header `Cart-Token`."""
+        return self.carts.create_guest(key=_key(request))
+
+    @route("GET", "/v1/cart", role=CUSTOMER, guest=True, refuses=(CartsApi.get, ProductsApi.offers))
+    def get_cart(self, request: Request) -> bodies.CartView:
+        """The cart, at the prices of now."""
+        return cart_view(self.carts.get(_cart(request)), self.products, self.config["currency"])
+
+    @route(
+        "PUT",
+        "/v1/cart/items/{sku}",
+        body=bodies.PutItem,
+        role=CUSTOMER,
+        guest=True,
+        refuses=(CartsApi.put_item, ProductsApi.get),
+    )
+    def put_item(self, request: Request[bodies.PutItem], sku: str) -> bodies.CartView:
+        """Set how many of a sku are in the cart; 0 removes it."""
+        if request.body.quantity and not self.products.offers([sku]):
+            raise Problem(404, "products.not_found", f"There is no article {sku!r}: look it up in the catalogue.")
+        cart = self.carts.put_item(_cart(request), sku, request.body.quantity, key=_key(request))
+        return cart_view(cart, self.products, self.config["currency"])
+
+    @route("DELETE", "/v1/cart/items/{sku}", role=CUSTOMER, guest=True, refuses=CartsApi.put_item)
+    def delete_item(self, request: Request, sku: str) -> bodies.CartView:
+        """Take a sku out of the cart."""
+        cart = self.carts.put_item(_cart(request), sku, 0, key=_key(request))
+        return cart_view(cart, self.products, self.config["currency"])
+
+    @route("POST", "/v1/cart/quote", body=bodies.QuoteCart, role=CUSTOMER, guest=True, refuses=OrdersApi.quote)
+    def quote_cart(self, request: Request[bodies.QuoteCart]) -> Quote:
+        """What the cart costs, sent to an address. `tax` is the part contained in `total`."""
+        return self.orders.quote(_cart(request), request.body.shipping_address)
+
+    # --- orders
+
+    @route(
+        "POST",
+        "/v1/orders",
+        body=bodies.PlaceOrder,
+        role=CUSTOMER,
+        idempotent=True,
+        success=(202, 201),
+        refuses=OrdersApi.place,
+    )
+    def place_order(self, request: Request[bodies.PlaceOrder]) -> Reply[Order]:
+        """Order what is in the cart. Poll `GET /v1/orders/{id}`, or have this wait with `Prefer: wait=5` (201)."""
+        asked, wait_s = request.body, request.prefer_wait_s
+        order = self.orders.place(
+            _customer(request), asked.shipping_address, asked.payment_method, asked.expected_total, key=_key(request)
+        )
+        headers = {"Location": f"/v1/orders/{order.id}"}
+        if wait_s:
+            order = tuned(self.orders, timeout_s=wait_s + WAIT_MARGIN_S).get(order.id, wait_s)
+            headers["Preference-Applied"] = f"wait={wait_s:.0f}"
+        ended = bool(wait_s) and order.status not in ("pending", "rejecting")
+        return Reply(order, status=201 if ended else 202, headers=headers)
+
+    @route("GET", "/v1/orders", query=bodies.OrderQuery, role=CUSTOMER, refuses=OrdersApi.find)
+    def find_orders(self, request: Request[None, bodies.OrderQuery]) -> OrderPage:
+        """One's own orders, newest first."""
+        asked = request.query
+        return self.orders.find(_customer(request), asked.status, asked.limit, asked.cursor)
+
+    @route("GET", "/v1/orders/{order_id}", role=CUSTOMER, refuses=OrdersApi.get)
+    def get_order(self, request: Request, order_id: str) -> Order:
+        """One order with its timeline."""
+        return self.orders.get(order_id)
+
+    # --- shipments, and the calls of other companies
+
+    @route("POST", "/v1/shipments/{tracking}/advance", role=STAFF, refuses=ShippingApi.advance)
+    def advance_shipment(self, request: Request, tracking: str) -> Shipment:
+        """With the sandbox carrier: move a parcel one state further."""
+        return self.shipping.advance(tracking, key=_key(request))
+
+    @route("POST", "/v1/hooks/carrier", raw=True, success=204, refuses=ShippingApi.carrier_hook)
+    def carrier_hook(self, request: Request) -> None:
+        """For the carrier: signed news of a parcel."""
+        self.shipping.carrier_hook(_signature(request), _text(request), key=_key(request))
+
+    @route("POST", "/v1/hooks/acquirer", raw=True, success=204, refuses=PaymentsApi.acquirer_hook)
+    def acquirer_hook(self, request: Request) -> None:
+        """For the acquirer: signed news of a payment."""
+        self.payments.acquirer_hook(_signature(request), _text(request), key=_key(request))
+
+    # --- for operators
+
+    @route("GET", "/v1/sagas", query=bodies.SagaQuery, role=OPERATOR, refuses=OrdersApi.find_sagas)
+    def find_sagas(self, request: Request[None, bodies.SagaQuery]) -> SagaPage:
+        """Sagas, newest first, with their timelines."""
+        asked = request.query
+        return self.orders.find_sagas(asked.status, asked.name, asked.limit, asked.cursor)
+
+    @route("GET", "/v1/sagas/{saga_id}", role=OPERATOR, refuses=OrdersApi.get_saga)
+    def get_saga(self, request: Request, saga_id: str) -> Saga:
+        """One saga with its timeline."""
+        return self.orders.get_saga(saga_id)
+
+    @route("GET", "/v1/audit", role=OPERATOR)
+    def audit(self, request: Request) -> bodies.Audit:
+        """Whether stock, money and sagas agree between the services."""
+        settle = timedelta(seconds=self.config["audit_settle_s"])
+        return Auditor(self.orders, self.inventory, self.payments, settle).run()
+
+    # --- the gateway itself
+
+    @route("GET", "/v1/health", inline=True)
+    def health(self, request: Request) -> bodies.Alive:
+        """Whether the gateway is alive, also under load."""
+        return bodies.Alive(status="ok")
+
+    @route("GET", "/v1/ready", success=(200, 503))
+    def ready(self, request: Request) -> Reply[bodies.Ready]:
+        """Whether the broker and every service answer; if not, who does not."""
+        answers = self.pulse.feel(BEHIND)
+        missing = [name for name, answered in answers.items() if not answered]
+        if missing:
+            raise Problem(
+                503,
+                "service.unavailable",
+                f"No answer from: {', '.join(missing)}.",
+                headers={"Retry-After": "1"},
+                members={"services": answers},
+            )
+        return Reply(bodies.Ready(status="ready", services=answers))
+
+    @route("GET", "/v1/openapi.json", inline=True, returns=dict[str, Any])
+    def openapi(self, request: Request) -> Reply[dict[str, Any]]:
+        """This API, as OpenAPI 3.1."""
+        return Reply(openapi_document(GatewayService, "Rialto", VERSION))
+
+    @route("GET", "/", inline=True, any_query=True, returns=str)
+    def page(self, request: Request) -> Reply[str]:
+        """The shop's page."""
+        return Reply((ROOT / "web" / "index.html").read_bytes(), content_type="text/html; charset=utf-8")
+
+    @route("GET", "/web/{name}", inline=True, any_query=True, returns=str)
+    def page_file(self, request: Request, name: str) -> Reply[str]:
+        """The page's script and style."""
+        if name not in PAGE_FILES:
+            raise Problem(404, "request.no_such_path", "There is no such file.")
+        return Reply((ROOT / "web" / name).read_bytes(), content_type=f"{PAGE_FILES[name]}; charset=utf-8")
+
+
+def _key(request: Request[Any, Any]) -> str:
+    assert request.key is not None  # every unsafe request has one
+    return request.key
+
+
+def _customer(request: Request[Any, Any]) -> str:
+    assert request.caller.customer_id is not None  # the route's role asks for it
+    return request.caller.customer_id
+
+
+def _cart(request: Request[Any, Any]) -> CartRef:
+    """The customer's cart; a guest's if nobody is signed in."""
+    if request.caller.customer_id is not None:
+        return CartRef(customer_id=request.caller.customer_id)
+    return CartRef(token=request.cart_token)
+
+
+def _signature(request: Request[Any, Any]) -> str:
+    return request.headers.get("x-signature", "")
+
+
+def _text(request: Request[Any, Any]) -> str:
+    try:
+        return request.raw_body.decode()
+    except UnicodeDecodeError:
+        raise Problem(400, "request.bad_json", "The body must be UTF-8.") from None
