@@ -259,11 +259,16 @@ def store_result(session: Session, key: str, result: Any) -> None:
     _set(session, key, result=_encode(result).decode())
 
 
+def store_refusal(session: Session, key: str, refusal: ServiceError) -> None:
+    """Keep a claimed key's refusal, for its repeats. What else this transaction wrote stays."""
+    _set(session, key, state="failed", code=refusal.code, message=refusal.message, details=refusal.details)
+
+
 def _store_refusal(session: Session, key: str, refusal: ServiceError, retriable: bool, state: str) -> None:
     if retriable:
         session.execute(delete(inbox).where(inbox.c.key == key, inbox.c.state == state))
     else:
-        _set(session, key, state="failed", code=refusal.code, message=refusal.message, details=refusal.details)
+        store_refusal(session, key, refusal)
 
 
 def _move(session: Session, key: str, before: str, after: str) -> bool:
