@@ -13,6 +13,7 @@ from typing import Any, cast
 import eventlet
 import nameko_sqlalchemy
 from nameko_sqlalchemy.database import DatabaseWrapper
+from prometheus_client import Counter
 from sqlalchemy import DateTime, Dialect, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
@@ -25,6 +26,7 @@ from chassis.errors import OutcomeUnknown
 BUSY_LIMIT_S = 5.0
 BUSY_PAUSE_S = (0.001, 0.02)
 POOL_WAIT_S = 5.0
+COMMITS = Counter("rialto_commits", "Write transactions that were committed")
 _WRITE = "rialto_write"
 _clock_offset = timedelta()
 
@@ -116,6 +118,7 @@ def writing(session: Session) -> Iterator[Session]:
         session.connection(execution_options={_WRITE: True})
         yield session
         session.commit()
+        COMMITS.inc()
     except BaseException:
         session.rollback()
         raise

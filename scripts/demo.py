@@ -64,10 +64,8 @@ class Shopper:
         shown, give_up_at = 0, time.monotonic() + END_S
         while True:
             for entry in order["timeline"][shown:]:
-                mark = MARKS[entry["outcome"]]
-                print(
-                    f"    {mark} {entry['step']:<20} {entry['service'] or '':<12} {entry['outcome']:<9} {entry['ms']:>5}"
-                )
+                step, service, outcome, ms = (entry[name] for name in ("step", "service", "outcome", "ms"))
+                print(f"    {MARKS[outcome]} {step:<20} {service or '':<12} {outcome:<9} {ms:>5}")
             shown = len(order["timeline"])
             if order["status"] not in ("pending", "rejecting"):
                 break

@@ -1,0 +1,147 @@
+"""The shop over HTTP: reading a product, and orders to their end. Load comes from wrk, or from threads of ours."""
+
+import http.client
+import json
+import re
+import secrets
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+ADDRESS = {"name": "Bench", "line1": "1 Street", "city": "Delft", "postal_code": "2611", "country": "NL"}
+PASSWORD = "a-long-enough-password"
+
+
+@dataclass
+class Figures:
+    """Requests per second and latencies in milliseconds; `cpu_s` is what the load's own process used."""
+
+    per_s: float
+    p50: float
+    p95: float
+    p99: float
+    cpu_s: float
+    count: int
+
+
+class Client:
+    """One keep-alive connection."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self.headers: dict[str, str] = {"Content-Type": "application/json"}
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        payload = None if body is None else json.dumps(body)
+        self.connection.request(method, path, payload, {**self.headers, **headers})
+        response = self.connection.getresponse()
+        content = response.read()
+        if response.status >= 400:
+            raise RuntimeError(f"{method} {path}: {response.status} {content.decode()}")
+        return json.loads(content) if content else None
+
+
+def read_product(port: int, connections: int, seconds: int) -> Figures:
+    """GET of one product by wrk."""
+    product = Client(port).call("GET", "/v1/products?limit=1")["items"][0]["id"]
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise SystemExit("bench needs wrk: apt-get install wrk")
+    begun = _children_cpu_s()
+    url = f"http://127.0.0.1:{port}/v1/products/{product}"
+    script = ("-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url)
+    printed = subprocess.run([wrk, *script], check=True, capture_output=True, text=True).stdout
+    if "Non-2xx" in printed:
+        raise RuntimeError(printed)
+    p50, p99 = (_wrk_ms(printed, share) for share in ("50%", "99%"))
+    per_s = float(re.search(r"Requests/sec:\s+([\d.]+)", printed)[1])  # type: ignore[index]
+    count = int(re.search(r"(\d+) requests in", printed)[1])  # type: ignore[index]
+    return Figures(per_s, p50, _wrk_ms(printed, "90%"), p99, _children_cpu_s() - begun, count)
+
+
+def _wrk_ms(printed: str, share: str) -> float:
+    found = re.search(rf"\s{share}\s+([\d.]+)(us|ms|s)", printed)
+    assert found is not None
+    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
+
+
+def _children_cpu_s() -> float:
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+class Customers:
+    """Customers with filled carts, a thread and a connection for each `connections`th of them."""
+
+    def __init__(self, port: int, connections: int, each: int) -> None:
+        self.shoppers = [[self._sign_up(port) for _ in range(each)] for _ in range(connections)]
+        found = Client(port).call("GET", "/v1/products?in_stock=true&limit=50&sort=name")["items"]
+        self.skus = [variant["sku"] for product in found for variant in product["variants"] if variant["available"]]
+
+    def _sign_up(self, port: int) -> Client:
+        client = Client(port)
+        email = f"bench-{secrets.token_hex(6)}@rialto.example"
+        client.call("POST", "/v1/users", {"email": email, "password": PASSWORD, "name": "Bench"})
+        tokens = client.call("POST", "/v1/sessions", {"email": email, "password": PASSWORD})
+        client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        return client
+
+    def order_all(self) -> Figures:
+        """Fill every cart, then time one order to its end for each customer, all connections at once."""
+        every = [client for shoppers in self.shoppers for client in shoppers]
+        for index, client in enumerate(every):
+            for step in (0, 7):
+                sku = self.skus[(index + step) % len(self.skus)]
+                client.call("PUT", f"/v1/cart/items/{sku}", {"quantity": 1})
+        latencies: list[float] = []
+
+        def buy(shoppers: list[Client]) -> None:
+            for client in shoppers:
+                begun = time.perf_counter()
+                order = client.call(
+                    "POST",
+                    "/v1/orders",
+                    {"shipping_address": ADDRESS, "payment_method": {"type": "card", "token": "tok_visa"}},
+                    **{"Idempotency-Key": secrets.token_hex(12), "Prefer": "wait=10"},
+                )
+                if order["status"] not in ("confirmed", "shipped", "delivered"):
+                    raise RuntimeError(f"an order ended as {order['status']}: {order.get('reason')}")
+                latencies.append(time.perf_counter() - begun)
+
+        cpu = time.process_time()
+        took = _at_once([partial(buy, shoppers) for shoppers in self.shoppers])
+        latencies.sort()
+
+        def at(share: float) -> float:
+            return latencies[min(len(latencies) - 1, int(len(latencies) * share))] * 1000
+
+        count = len(latencies)
+        return Figures(count / took, at(0.5), at(0.95), at(0.99), time.process_time() - cpu, count)
+
+
+def _at_once(jobs: list[Callable[[], None]]) -> float:
+    """Run jobs in threads; answers how long all of them took. Raises what one of them raised."""
+    failures: list[BaseException] = []
+
+    def guarded(job: Callable[[], None]) -> None:
+        try:
+            job()
+        except (RuntimeError, OSError, http.client.HTTPException) as exc:
+            failures.append(exc)
+
+    threads = [threading.Thread(target=guarded, args=(job,)) for job in jobs]
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return time.perf_counter() - begun
