@@ -42,6 +42,7 @@ class Caller(Message):
     roles: tuple[str, ...] = ()
     service: str | None = None
     saga_id: str | None = None
+    session_id: str | None = None
 
 
 CUSTOMER, STAFF, OPERATOR = "customer", "staff", "operator"

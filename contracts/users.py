@@ -1,14 +1,22 @@
 """users: who somebody is, what they may do, where they live, what they pay with."""
 
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
 from chassis.types import Message, api, refuses
 from contracts.common import Address, Text
 
-Email = Annotated[str, msgspec.Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00]+@[^@\s\x00]+$")]
+Id = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[\w-]+$")]
+Email = Annotated[
+    str, msgspec.Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00\ud800-\udfff]+@[^@\s\x00\ud800-\udfff]+$")
+]
 Password = Annotated[str, msgspec.Meta(min_length=8, max_length=128)]
+Role = Literal["customer", "staff", "operator"]
+AddressName = Annotated[str, msgspec.Meta(max_length=50, pattern=r"^[^/\x00-\x1f\ud800-\udfff]+$")]
+CardToken = Annotated[str, msgspec.Meta(max_length=200, pattern="^[!-~]+$")]
+Brand = Annotated[str, msgspec.Meta(max_length=30, pattern=r"^[\w -]*$")]
+Last4 = Annotated[str, msgspec.Meta(max_length=4, pattern="^([0-9]{4})?$")]
 
 
 class User(Message):
@@ -64,7 +72,7 @@ class UsersApi(Protocol):
 
     @refuses("users.email_taken")
     def sign_up(self, email: Email, password: Password, name: Text, *, key: str) -> User:
-        """A new customer. The address is compared without case."""
+        """A new customer. The address is compared without case; a repeat with the same key may say another password."""
         ...
 
     @refuses("users.bad_credentials", "users.throttled")
@@ -81,8 +89,11 @@ class UsersApi(Protocol):
         """A new pair for an old refresh token, which is then used up; a used one coming again ends its whole family."""
         ...
 
-    def log_out(self, session_id: str) -> None:
-        """End a session: its refresh tokens are dead. An access token lives on for its few minutes."""
+    def log_out(self, session_id: Id) -> None:
+        """End a session of the caller's own: its refresh tokens are dead. An access token lives on for its few minutes.
+
+        One that has ended, never was, or is another's is no error, and nothing happens.
+        """
         ...
 
     def public_keys(self) -> list[PublicKey]:
@@ -90,44 +101,36 @@ class UsersApi(Protocol):
         ...
 
     @refuses("users.not_found")
-    def profile(self, user_id: str) -> Profile:
+    def profile(self, user_id: Id) -> Profile:
         """A user with addresses and payment methods: one's own, or an operator asks."""
         ...
 
     @refuses("users.not_found", "users.email_taken")
-    def update(self, user_id: str, name: Text | None = None, email: Email | None = None, *, key: str) -> Profile:
+    def update(self, user_id: Id, name: Text | None = None, email: Email | None = None, *, key: str) -> Profile:
         """Change what is given."""
         ...
 
     @refuses("users.not_found")
-    def set_roles(self, user_id: str, roles: list[str], *, key: str) -> User:
+    def set_roles(self, user_id: Id, roles: list[Role], *, key: str) -> User:
         """Give a user exactly these roles: customer, staff, operator (an operator does this)."""
         ...
 
     @refuses("users.not_found", "users.too_many_addresses")
-    def put_address(self, user_id: str, name: str, address: Address, *, key: str) -> Profile:
+    def put_address(self, user_id: Id, name: AddressName, address: Address, *, key: str) -> Profile:
         """Keep an address under a name of the user's own; at most 20."""
         ...
 
     @refuses("users.not_found")
-    def delete_address(self, user_id: str, name: str, *, key: str) -> None:
+    def delete_address(self, user_id: Id, name: AddressName, *, key: str) -> None:
         """Forget an address; one that is not there is no error."""
         ...
 
     @refuses("users.not_found", "users.too_many_payment_methods")
-    def add_payment_method(
-        self,
-        user_id: str,
-        token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)],
-        brand: str,
-        last4: str,
-        *,
-        key: str,
-    ) -> SavedMethod:
+    def add_payment_method(self, user_id: Id, token: CardToken, brand: Brand, last4: Last4, *, key: str) -> SavedMethod:
         """Keep a card by the acquirer's token; at most 10."""
         ...
 
     @refuses("users.not_found")
-    def delete_payment_method(self, user_id: str, method_id: str, *, key: str) -> None:
+    def delete_payment_method(self, user_id: Id, method_id: Id, *, key: str) -> None:
         """Forget a payment method; one that is not there is no error."""
         ...
