@@ -1,13 +1,18 @@
 """notifications: mails to customers, each written once for its event."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Annotated, Protocol
+
+import msgspec
 
 from chassis.types import Message, api
 
+Address = Annotated[str, msgspec.Meta(max_length=254, pattern=r"^[^\x00]*$")]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
 
 class Mail(Message):
-    """`status`: queued or sent."""
+    """`id` is the event's, `kind` its name. `status`: queued, sent, or failed (not to be delivered; see `error`)."""
 
     id: str
     to: str
@@ -15,12 +20,14 @@ class Mail(Message):
     status: str
     kind: str
     created_at: datetime
+    attempts: int = 0
+    error: str | None = None
 
 
 @api("notifications")
 class NotificationsApi(Protocol):
     name: str
 
-    def find(self, to: str | None = None, limit: int = 20) -> list[Mail]:
+    def find(self, to: Address | None = None, limit: Limit = 20) -> list[Mail]:
         """The newest mails (staff), at most 100."""
         ...

@@ -1,0 +1,83 @@
+"""What a mail is, and how money is written in one. Pure: the standard library's email package does no I/O here."""
+
+import hashlib
+import re
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import default
+
+from chassis.types import Message, Money
+
+SUBJECTS = {
+    "order_confirmed": "Your order {order_id} is confirmed",
+    "order_rejected": "We could not accept your order {order_id}",
+    "order_shipped": "Your order {order_id} is on its way",
+    "order_delivered": "Your order {order_id} was delivered",
+}
+BACK_OFF_MAX_S = 900
+FRACTION_DIGITS = {
+    currency: digits
+    for digits, currencies in {
+        0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+        3: "BHD IQD JOD KWD LYD OMR TND",
+        4: "CLF UYW",
+    }.items()
+    for currency in currencies.split()
+}
+"""Of the currencies in ISO 4217 that have not two."""
+
+_IN_ADDRESS = r"[^@\s\"<>(),:;\[\]\\\x00-\x1f\x7f]+"
+_ADDRESS = re.compile(f"{_IN_ADDRESS}@{_IN_ADDRESS}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Letter(Message):
+    """A written mail. `id` is the id of the event that it tells of; `at` is when it was written."""
+
+    id: str
+    to: str
+    subject: str
+    text: str
+    html: str
+    at: datetime
+
+
+def formatted(money: Money) -> str:
+    """19.99 EUR, 1999 JPY, 1.999 KWD: with as many digits as the currency has."""
+    digits = FRACTION_DIGITS.get(money.currency, 2)
+    units, fraction = divmod(abs(money.amount), 10**digits)
+    sign = "-" if money.amount < 0 else ""
+    tail = f".{fraction:0{digits}d}" if digits else ""
+    return f"{sign}{units}{tail} {money.currency}"
+
+
+def is_address(text: str) -> bool:
+    """Whether mail can be addressed so. Stricter than the standard, which allows quotes, comments and lists."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def back_off_s(attempts: int) -> int:
+    """How long to wait after so many attempts that failed."""
+    return min(1 << min(attempts, 10), BACK_OFF_MAX_S)
+
+
+def file_name(event_id: str) -> str:
+    """The name of an event's mail in a Maildir: always the same, and safe as a file's name."""
+    if not _FILE_NAME.fullmatch(event_id):
+        event_id = hashlib.sha256(event_id.encode()).hexdigest()
+    return f"{event_id}.rialto"
+
+
+def to_message(letter: Letter, sender: str) -> EmailMessage:
+    """The letter as MIME: the same bytes whenever it is made, with a Message-ID made from its event's id."""
+    message = EmailMessage(policy=default.clone(utf8=not letter.to.isascii()))
+    message["From"] = sender
+    message["To"] = letter.to
+    message["Subject"] = letter.subject
+    message["Date"] = letter.at
+    message["Message-ID"] = f"<{file_name(letter.id)}@{sender.partition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(letter.text, cte="quoted-printable")
+    message.add_alternative(letter.html, subtype="html", cte="quoted-printable")
+    message.set_boundary(f"=_{file_name(letter.id)}")
+    return message

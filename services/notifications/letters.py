@@ -1,0 +1,50 @@
+"""Events as mails: each kind has a text and an HTML template of its name in templates/."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from chassis.types import Money
+from contracts.orders import OrderConfirmed, OrderRejected
+from contracts.shipping import OrderDelivered, OrderShipped
+from services.notifications.domain import SUBJECTS, Letter, formatted
+
+Fact = OrderConfirmed | OrderRejected | OrderShipped | OrderDelivered
+
+_templates = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=select_autoescape(["html"]),
+    auto_reload=False,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters["money"] = formatted
+
+
+def kind_of(fact: Fact) -> str:
+    kind: str = type(fact).__event__  # type: ignore[union-attr]
+    return kind
+
+
+def compose(fact: Fact, at: datetime) -> Letter:
+    """The mail that tells a customer of this event."""
+    kind = kind_of(fact)
+    values: dict[str, Any] = {"fact": fact}
+    if isinstance(fact, OrderConfirmed):
+        values["shipping"] = _shipping(fact)
+    return Letter(
+        id=fact.event_id,
+        to=fact.email,
+        subject=" ".join(SUBJECTS[kind].format(order_id=fact.order_id).split()),  # one line
+        text=_templates.get_template(f"{kind}.txt").render(values),
+        html=_templates.get_template(f"{kind}.html").render(values),
+        at=at,
+    )
+
+
+def _shipping(fact: OrderConfirmed) -> Money:
+    items = sum(line.line_total.amount for line in fact.lines)
+    return Money(amount=fact.total.amount - items, currency=fact.total.currency)

@@ -1,0 +1,119 @@
+"""notifications: tells customers by mail what became of their orders."""
+
+import time
+import uuid
+from datetime import timedelta
+from logging import getLogger
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from nameko.timer import timer
+
+from chassis.context import Call
+from chassis.db import Database, WorkerDatabase, now
+from chassis.events import handles
+from chassis.leases import take_lease
+from chassis.provide import provided
+from chassis.rpc import rpc
+from chassis.service import CallContext
+from chassis.settings import Settings
+from chassis.types import Message
+from contracts.notifications import Address, Limit, Mail
+from contracts.orders import OrderConfirmed, OrderRejected
+from contracts.shipping import OrderDelivered, OrderShipped
+from services.notifications import store
+from services.notifications.adapters import Maildir, Postman, Refused, Smtp
+from services.notifications.domain import is_address
+from services.notifications.letters import Fact, compose, kind_of
+from services.notifications.models import Base
+
+SEND_EVERY_S = 1
+SEND_FOR_S = 5.0
+LEASE = timedelta(seconds=10)
+OWNER = uuid.uuid4().hex  # this process
+
+log = getLogger("rialto.notifications")
+
+
+class MailSettings(Message):
+    """Mails go to the SMTP server of `smtp_url` if there is one, else to the Maildir `mail_dir`."""
+
+    mail_dir: Annotated[str, msgspec.Meta(min_length=1)]
+    mail_from: Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$")]
+    smtp_url: Annotated[str, msgspec.Meta(pattern=r"^(smtps?://\S+)?$")] | None = None
+
+
+class NotificationsService:
+    name = "notifications"
+
+    call = provided(Call, CallContext())
+    db = provided(WorkerDatabase, Database(Base))
+    settings = provided(MailSettings, Settings(MailSettings))
+
+    @handles(OrderConfirmed)
+    def on_order_confirmed(self, fact: OrderConfirmed) -> None:
+        self._queue(fact)
+
+    @handles(OrderRejected)
+    def on_order_rejected(self, fact: OrderRejected) -> None:
+        self._queue(fact)
+
+    @handles(OrderShipped)
+    def on_order_shipped(self, fact: OrderShipped) -> None:
+        self._queue(fact)
+
+    @handles(OrderDelivered)
+    def on_order_delivered(self, fact: OrderDelivered) -> None:
+        self._queue(fact)
+
+    @rpc
+    def find(self, to: Address | None = None, limit: Limit = 20) -> list[Mail]:
+        self.call.require_staff()
+        with self.db.read() as session:
+            return store.newest(session, to, limit)
+
+    @timer(interval=SEND_EVERY_S)
+    def send_queued(self) -> None:
+        """Deliver what is due, for a while. One process does, by a lease; another takes over when it falls silent."""
+        with self.db.read() as session:
+            if not store.due(session, 1):
+                return
+        postman = self._postman()
+        give_up_at = time.monotonic() + SEND_FOR_S
+        while self._send_batch(postman) and time.monotonic() < give_up_at:
+            pass
+
+    def _queue(self, fact: Fact) -> None:
+        letter = compose(fact, now(self.db.session))
+        error = None if is_address(letter.to) else "This is not an address that mail can be sent to."
+        store.queue(self.db.session, kind_of(fact), letter, error)
+
+    def _postman(self) -> Postman:
+        if self.settings.smtp_url:
+            return Smtp(self.settings.smtp_url, self.settings.mail_from)
+        return Maildir(Path(self.settings.mail_dir), self.settings.mail_from)
+
+    def _send_batch(self, postman: Postman) -> bool:
+        """True if there may be more. What happens between the delivery and its note is delivered again."""
+        with self.db.write() as session:
+            letters = store.due(session, postman.batch) if take_lease(session, "sender", OWNER, LEASE) else []
+        if not letters:
+            return False
+        error, refused = "", False
+        try:
+            postman.deliver(letters)
+        except Refused as exc:
+            error, refused = str(exc), True
+        except OSError as exc:
+            error = f"{type(exc).__name__}: {exc}"
+        with self.db.write() as session:
+            if not error:
+                store.mark_sent(session, letters)
+            elif refused:
+                store.mark_failed(session, letters, error)
+            else:
+                store.put_off(session, letters, error)
+        if error:
+            log.warning("mails were not delivered", extra={"mails": len(letters), "reason": error, "refused": refused})
+        return len(letters) == postman.batch

@@ -1,0 +1,81 @@
+"""notifications' queries."""
+
+from datetime import timedelta
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from chassis.db import now
+from contracts import notifications as contract
+from services.notifications.domain import Letter, back_off_s
+from services.notifications.models import Mail
+
+
+def queue(session: Session, kind: str, letter: Letter, error: str | None) -> None:
+    """Have a letter sent; with an error it is only kept, as failed."""
+    session.add(
+        Mail(
+            id=letter.id,
+            kind=kind,
+            to_address=letter.to,
+            subject=letter.subject,
+            text=letter.text,
+            html=letter.html,
+            status="failed" if error else "queued",
+            attempts=0,
+            due_at=letter.at,
+            error=error,
+            created_at=letter.at,
+        )
+    )
+
+
+def due(session: Session, limit: int) -> list[Letter]:
+    """Letters that are to be sent now, those that have waited longest first."""
+    queued = select(Mail).where(Mail.status == "queued", Mail.due_at <= now(session))
+    return [
+        Letter(id=row.id, to=row.to_address, subject=row.subject, text=row.text, html=row.html, at=row.created_at)
+        for row in session.scalars(queued.order_by(Mail.due_at, Mail.id).limit(limit))
+    ]
+
+
+def mark_sent(session: Session, letters: list[Letter]) -> None:
+    _mark(session, letters, status="sent", error=None, sent_at=now(session), attempts=Mail.attempts + 1)
+
+
+def mark_failed(session: Session, letters: list[Letter], error: str) -> None:
+    """Nobody will ever take them."""
+    _mark(session, letters, status="failed", error=error, attempts=Mail.attempts + 1)
+
+
+def put_off(session: Session, letters: list[Letter], error: str) -> None:
+    """They could not be delivered now: again later, each time after a longer while."""
+    ids = [letter.id for letter in letters]
+    for row in session.scalars(select(Mail).where(Mail.id.in_(ids), Mail.status == "queued")):
+        row.attempts += 1
+        row.error = error
+        row.due_at = now(session) + timedelta(seconds=back_off_s(row.attempts))
+
+
+def newest(session: Session, to: str | None, limit: int) -> list[contract.Mail]:
+    found = select(Mail).order_by(Mail.created_at.desc(), Mail.id).limit(limit)
+    if to is not None:
+        found = found.where(Mail.to_address == to)
+    return [
+        contract.Mail(
+            id=row.id,
+            to=row.to_address,
+            subject=row.subject,
+            status=row.status,
+            kind=row.kind,
+            created_at=row.created_at,
+            attempts=row.attempts,
+            error=row.error,
+        )
+        for row in session.scalars(found)
+    ]
+
+
+def _mark(session: Session, letters: list[Letter], **values: object) -> None:
+    ids = [letter.id for letter in letters]
+    session.execute(update(Mail).where(Mail.id.in_(ids), Mail.status == "queued").values(values))

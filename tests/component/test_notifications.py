@@ -1,0 +1,375 @@
+"""notifications on a real database: one mail for each event, delivered once however often it is tried."""
+
+import socket
+import uuid
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.policy import default
+
+import eventlet
+import msgspec
+import pytest
+from nameko.exceptions import ConfigurationError
+from nameko.standalone.events import event_dispatcher
+from nameko.standalone.rpc import ServiceRpcProxy
+from nameko.testing.services import worker_factory
+from sqlalchemy import select
+
+from chassis.context import Call
+from chassis.db import shift_clock
+from chassis.errors import ServiceError
+from chassis.leases import take_lease
+from chassis.types import Caller, Money
+from contracts.orders import OrderConfirmed, OrderLine, OrderRejected
+from contracts.shipping import OrderDelivered, OrderShipped
+from services.notifications.models import Mail
+from services.notifications.service import LEASE, MailSettings, NotificationsService
+
+
+def fact(kind, event_id="e1", **values):
+    common = dict(event_id=event_id, occurred_at=datetime(2026, 3, 1, tzinfo=UTC), aggregate_id="o1", sequence=1)
+    return kind(**common | dict(order_id="o1", email="anna@x.example", name="Anna") | values)
+
+
+def euros(amount):
+    return Money(amount=amount, currency="EUR")
+
+
+def confirmed(event_id="e1", **values):
+    line = OrderLine(
+        sku="LAMP-1",
+        name="Lamp <Oak>",
+        options={"size": "L"},
+        quantity=2,
+        unit_price=euros(1999),
+        line_total=euros(3998),
+        tax=euros(638),
+    )
+    known = dict(customer_id="anna", total=euros(4488), lines=[line], tracking="TRK1")
+    return fact(OrderConfirmed, event_id, **known | values)
+
+
+def rejected(event_id="e1", **values):
+    known = dict(customer_id="anna", reason="payments.declined", message="Your card was declined.")
+    return fact(OrderRejected, event_id, **known | values)
+
+
+@pytest.fixture
+def database(open_database):
+    return open_database("notifications")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "var" / "mail"
+
+
+@pytest.fixture
+def notifications(database, folder):
+    return service_of(database, mail_dir=str(folder))
+
+
+def service_of(database, caller=None, **settings):
+    known = MailSettings(**dict(mail_dir="unused", mail_from="shop@rialto.example") | settings)
+    return worker_factory(NotificationsService, db=database, call=Call(trace_id="t", caller=caller), settings=known)
+
+
+def handle(service, event):
+    handler = {
+        OrderConfirmed: service.on_order_confirmed,
+        OrderRejected: service.on_order_rejected,
+        OrderShipped: service.on_order_shipped,
+        OrderDelivered: service.on_order_delivered,
+    }[type(event)]
+    handler(msgspec.to_builtins(event))
+
+
+def text_of(database, column=Mail.text):
+    with database.read() as session:
+        return session.scalar(select(column))
+
+
+def states(service):
+    return [(mail.id, mail.status, mail.attempts) for mail in sorted(service.find(), key=lambda mail: mail.id)]
+
+
+def in_folder(folder, name="new"):
+    return sorted(path.name for path in (folder / name).iterdir())
+
+
+# --- writing
+
+
+def test_a_confirmation_tells_lines_shipping_total_and_tracking(notifications, database):
+    handle(notifications, confirmed())
+    assert text_of(database) == (
+        "Hello Anna,\n\n"
+        "Thank you. Your order o1 is confirmed.\n\n"
+        "2 x Lamp <Oak>, size L: 39.98 EUR\n"
+        "Shipping: 4.90 EUR\n"
+        "Total, taxes included: 44.88 EUR\n\n"
+        "Your parcel's tracking number is TRK1.\n\n"
+        "Your Rialto team"
+    )
+    html = text_of(database, Mail.html)
+    assert "<td>Lamp &lt;Oak&gt;, size L</td>" in html
+    assert "<b>44.88 EUR</b>" in html
+
+
+def test_a_confirmation_without_tracking_or_name_does_without(notifications, database):
+    handle(notifications, confirmed(tracking=None, name=""))
+    assert text_of(database).startswith("Hello,\n")
+    assert text_of(database).endswith("included: 44.88 EUR\n\nYour Rialto team")
+
+
+def test_a_rejection_tells_its_reason(notifications, database):
+    handle(notifications, rejected(name="<script>"))
+    assert "Your card was declined." in text_of(database)
+    html = text_of(database, Mail.html)
+    assert "Your card was declined." in html
+    assert "<script>" not in html
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "subject", "says"),
+    [
+        (confirmed(), "order_confirmed", "Your order o1 is confirmed", "is confirmed"),
+        (rejected(), "order_rejected", "We could not accept your order o1", "could not be accepted"),
+        (fact(OrderShipped, tracking="TRK1"), "order_shipped", "Your order o1 is on its way", "number is TRK1."),
+        (fact(OrderDelivered, tracking="TRK1"), "order_delivered", "Your order o1 was delivered", "was delivered"),
+    ],
+)
+def test_each_event_is_one_queued_mail_however_often_it_comes(notifications, database, event, kind, subject, says):
+    for _ in range(3):
+        handle(notifications, event)
+    [mail] = notifications.find()
+    assert (mail.id, mail.to, mail.subject, mail.status, mail.kind) == ("e1", "anna@x.example", subject, "queued", kind)
+    assert says in text_of(database)
+
+
+def test_a_mail_to_no_address_is_kept_as_failed_and_never_tried(notifications, folder):
+    handle(notifications, rejected(email="anna@x.example\r\nBcc: all@x.example"))
+    notifications.send_queued()
+    assert [(mail.status, mail.attempts, mail.error) for mail in notifications.find()] == [
+        ("failed", 0, "This is not an address that mail can be sent to.")
+    ]
+    assert not folder.exists()
+
+
+# --- a Maildir
+
+
+def test_queued_mails_are_delivered_into_the_maildir(notifications, folder):
+    for number in range(120):
+        handle(notifications, rejected(f"e{number:03}"))
+    notifications.send_queued()
+    assert in_folder(folder) == [f"e{number:03}.rialto" for number in range(120)]
+    assert in_folder(folder, "tmp") == []
+    assert {(mail.status, mail.attempts, mail.error) for mail in notifications.find(limit=100)} == {("sent", 1, None)}
+    message = message_from_bytes((folder / "new" / "e007.rialto").read_bytes(), policy=default)
+    assert message["Message-ID"] == "<e007.rialto@rialto.example>"
+    assert "Your card was declined." in message.get_body(("plain",)).get_content()
+    assert "Your card was declined." in message.get_body(("html",)).get_content()
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_delivery_whose_note_was_lost_is_not_repeated(notifications, database, folder, read):
+    handle(notifications, rejected())
+    notifications.send_queued()
+    with database.write() as session:
+        session.get(Mail, "e1").status = "queued"
+    first = (folder / "new" / "e1.rialto").stat().st_ino
+    if read:
+        (folder / "new" / "e1.rialto").rename(folder / "cur" / "e1.rialto:2,S")
+    notifications.send_queued()
+    assert states(notifications) == [("e1", "sent", 2)]
+    assert (in_folder(folder), in_folder(folder, "cur")) == (([], ["e1.rialto:2,S"]) if read else (["e1.rialto"], []))
+    assert next(folder.glob("*/e1.rialto*")).stat().st_ino == first
+
+
+def test_a_mail_that_cannot_be_written_is_tried_again_later(notifications, folder):
+    folder.parent.mkdir()
+    folder.write_text("in the way")
+    handle(notifications, rejected())
+    notifications.send_queued()
+    [mail] = notifications.find()
+    assert (mail.status, mail.attempts) == ("queued", 1)
+    assert mail.error.startswith(("FileExistsError", "NotADirectoryError"))
+    folder.unlink()
+    notifications.send_queued()
+    assert states(notifications) == [("e1", "queued", 1)]
+    shift_clock(timedelta(seconds=2.1))
+    notifications.send_queued()
+    assert states(notifications) == [("e1", "sent", 2)]
+    assert in_folder(folder) == ["e1.rialto"]
+
+
+def test_another_instances_lease_is_respected_until_it_ends(notifications, database, folder):
+    with database.write() as session:
+        assert take_lease(session, "sender", "another", LEASE)
+    handle(notifications, rejected())
+    notifications.send_queued()
+    assert states(notifications) == [("e1", "queued", 0)]
+    shift_clock(LEASE + timedelta(seconds=1))
+    notifications.send_queued()
+    assert in_folder(folder) == ["e1.rialto"]
+
+
+# --- SMTP
+
+
+@contextmanager
+def smtp_server(replies=None, drop_after_data=False):
+    """A server for one conversation at a time; `replies` overrides answers by verb. Yields (url, what was received)."""
+    replies, received = {"DATA": "354 go on", ".": "250 taken"} | (replies or {}), []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def converse(connection):
+        stream = connection.makefile("rwb")
+
+        def say(line):
+            stream.write(line.encode() + b"\r\n")
+            stream.flush()
+
+        say("220 here")
+        while line := stream.readline():
+            verb = line.decode().split(maxsplit=1)[0].upper()
+            if verb == "DATA" and replies["DATA"].startswith("354"):
+                say(replies["DATA"])
+                received.append(b"".join(iter(stream.readline, b".\r\n")))
+                if drop_after_data:
+                    return
+                verb = "."
+            say(replies.get(verb, "221 bye" if verb == "QUIT" else "250 fine"))
+            if verb == "QUIT":
+                return
+
+    def serve():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                converse(connection)
+
+    server = eventlet.spawn(serve)
+    try:
+        yield f"smtp://127.0.0.1:{listener.getsockname()[1]}", received
+    finally:
+        server.kill()
+        listener.close()
+
+
+def test_mails_go_to_the_smtp_server_that_is_configured(database, folder):
+    with smtp_server() as (url, received):
+        service = service_of(database, smtp_url=url, mail_dir=str(folder))
+        handle(service, rejected("e1"))
+        handle(service, rejected("e2", email="berta@x.example"))
+        service.send_queued()
+    messages = [message_from_bytes(data, policy=default) for data in received]
+    assert [(message["To"], message["Message-ID"]) for message in messages] == [
+        ("anna@x.example", "<e1.rialto@rialto.example>"),
+        ("berta@x.example", "<e2.rialto@rialto.example>"),
+    ]
+    assert states(service) == [("e1", "sent", 1), ("e2", "sent", 1)]
+    assert not folder.exists()
+
+
+def test_a_mail_whose_answer_was_lost_is_sent_again_with_the_same_message_id(database):
+    with smtp_server(drop_after_data=True) as (url, received):
+        service = service_of(database, smtp_url=url)
+        handle(service, rejected())
+        service.send_queued()
+        assert states(service) == [("e1", "queued", 1)]
+        shift_clock(timedelta(seconds=2.1))
+        service.send_queued()
+    assert len(received) == 2
+    assert received[0] == received[1]
+
+
+@pytest.mark.parametrize(
+    ("replies", "status"),
+    [
+        ({"RCPT": "550 no such user"}, "failed"),
+        ({".": "554 looks like spam"}, "failed"),
+        ({"RCPT": "450 try later"}, "queued"),
+        ({".": "451 try later"}, "queued"),
+        ({"MAIL": "530 who are you"}, "queued"),
+    ],
+)
+def test_only_a_final_refusal_of_this_mail_is_final(database, replies, status):
+    with smtp_server(replies) as (url, _):
+        service = service_of(database, smtp_url=url)
+        handle(service, rejected())
+        service.send_queued()
+    assert states(service) == [("e1", status, 1)]
+
+
+def test_a_password_is_not_given_to_a_server_without_tls(database):
+    with smtp_server() as (url, received):
+        service = service_of(database, smtp_url=url.replace("//", "//shop:secret@"))
+        handle(service, rejected())
+        service.send_queued()
+    [mail] = service.find()
+    assert (mail.status, received) == ("queued", [])
+    assert mail.error == "OSError: the mail server offers no TLS: it is not given the password"
+
+
+def test_a_server_that_is_not_there_holds_mails_back_one_by_one(database):
+    with smtp_server() as (url, _):
+        pass
+    service = service_of(database, smtp_url=url)
+    handle(service, rejected("e1"))
+    handle(service, rejected("e2"))
+    service.send_queued()
+    assert states(service) == [("e1", "queued", 1), ("e2", "queued", 1)]
+
+
+# --- finding, and the whole service
+
+
+def test_staff_finds_the_newest_mails_by_address(notifications):
+    for seconds, event in enumerate(
+        [rejected("e1"), rejected("e2", email="berta@x.example"), rejected("e3")],
+    ):
+        shift_clock(timedelta(seconds=seconds))
+        handle(notifications, event)
+    assert [mail.id for mail in notifications.find()] == ["e3", "e2", "e1"]
+    assert [mail.id for mail in notifications.find(to="anna@x.example")] == ["e3", "e1"]
+    assert [mail.id for mail in notifications.find(limit=1)] == ["e3"]
+
+
+@pytest.mark.parametrize("arguments", [{"limit": 0}, {"limit": 101}, {"to": "a\0b"}])
+def test_a_search_out_of_bounds_is_refused(notifications, arguments):
+    with pytest.raises(ServiceError) as refusal:
+        notifications.find(**arguments)
+    assert refusal.value.code == "request.invalid"
+
+
+def test_customers_do_not_read_mails(database, notifications):
+    handle(notifications, rejected())
+    anna = service_of(database, Caller(customer_id="anna", roles=("customer",)))
+    with pytest.raises(ServiceError) as refusal:
+        anna.find(to="anna@x.example")
+    assert refusal.value.code == "auth.forbidden"
+
+
+def test_events_from_the_broker_become_mails_in_the_maildir(container_factory, migrated_config, tmp_path):
+    container_factory(NotificationsService, migrated_config).start()
+    event_id = uuid.uuid4().hex
+    dispatch = event_dispatcher(migrated_config)
+    for _ in range(2):
+        dispatch("orders", "order_confirmed", msgspec.to_builtins(confirmed(event_id)))
+        dispatch("shipping", "order_delivered", msgspec.to_builtins(fact(OrderDelivered, "e9", tracking="T")))
+    with ServiceRpcProxy("notifications", migrated_config, timeout=10) as proxy, eventlet.Timeout(15):
+        while sorted(mail["status"] for mail in proxy.find()) != ["sent", "sent"]:
+            eventlet.sleep(0.1)
+    assert in_folder(tmp_path / "mail") == sorted([f"{event_id}.rialto", "e9.rialto"])
+
+
+def test_a_wrong_setting_is_a_sentence_at_start(container_factory, migrated_config):
+    migrated_config["smtp_url"] = "mail.example:25"
+    with pytest.raises(ConfigurationError, match=r"as notifications reads it: .*smtp_url"):
+        container_factory(NotificationsService, migrated_config).start()
