@@ -1,10 +1,15 @@
 """orders: places and owns orders, and drives each through its saga."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Annotated, Protocol
+
+import msgspec
 
 from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.common import Address, CartRef, PaymentMethod, TimelineEntry
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
+AuditLimit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
 class OrderLine(Message):
@@ -188,14 +193,14 @@ class OrdersApi(Protocol):
 
     @refuses("orders.bad_cursor")
     def find(
-        self, customer_id: str | None = None, status: str | None = None, limit: int = 20, cursor: str | None = None
+        self, customer_id: str | None = None, status: str | None = None, limit: Limit = 20, cursor: str | None = None
     ) -> OrderPage:
         """Orders, newest first; a customer sees only their own."""
         ...
 
     @refuses("sagas.bad_cursor")
     def find_sagas(
-        self, status: str | None = None, name: str | None = None, limit: int = 20, cursor: str | None = None
+        self, status: str | None = None, name: str | None = None, limit: Limit = 20, cursor: str | None = None
     ) -> SagaPage:
         """Sagas of this service, newest first, each with its timeline."""
         ...
@@ -205,7 +210,7 @@ class OrdersApi(Protocol):
         """One saga with its whole timeline."""
         ...
 
-    def money(self, after: str | None = None, limit: int = 500) -> OrderMoneyPage:
+    def money(self, after: str | None = None, limit: AuditLimit = 500) -> OrderMoneyPage:
         """For the audit: what each order says of its money, in the order of its id."""
         ...
 

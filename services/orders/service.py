@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from nameko.dependency_providers import Config
@@ -26,6 +26,8 @@ from chassis.types import Money
 from contracts.carts import Cart, CartsApi
 from contracts.common import Address, CartRef, PaymentMethod
 from contracts.orders import (
+    AuditLimit,
+    Limit,
     Order,
     OrderLine,
     OrderMoneyPage,
@@ -46,8 +48,6 @@ from services.orders.models import Base
 from services.orders.models import Order as OrderRow
 from services.orders.saga import PIVOT_STAGE, PLACE_ORDER
 
-Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
-AuditLimit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 MAX_WAIT_S = 10.0
 LOOK_AGAIN_S = 0.25
 
