@@ -233,7 +233,7 @@ class Acquirer(Company):
 
 def main() -> None:
     options = parser("acquirer").parse_args()
-    serve(Acquirer(options.db, hooks_of(options, "acquirer", GIVE_UP_S)), options.port)
+    serve(Acquirer(options.db, hooks_of(options, "acquirer", GIVE_UP_S)), options.host, options.port)
 
 
 if __name__ == "__main__":

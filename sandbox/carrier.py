@@ -219,7 +219,8 @@ def main() -> None:
     )
     options = arguments.parse_args()
     carrier = Carrier(options.db, hooks_of(options, "carrier", GIVE_UP_S), currency=options.currency)
-    serve(carrier, options.port, *([partial(carrier.move_on_every, options.auto_s)] if options.auto_s > 0 else []))
+    background = [partial(carrier.move_on_every, options.auto_s)] if options.auto_s > 0 else []
+    serve(carrier, options.host, options.port, *background)
 
 
 if __name__ == "__main__":

@@ -203,7 +203,8 @@ class _Log:
 def parser(name: str) -> argparse.ArgumentParser:
     """The arguments that every sandbox takes."""
     p = argparse.ArgumentParser(prog=f"sandbox.{name}")
-    p.add_argument("--port", type=int, required=True, help="on 127.0.0.1; 0 takes a free one and prints it")
+    p.add_argument("--host", default="127.0.0.1", help="the address to listen on; default 127.0.0.1")
+    p.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
     p.add_argument("--db", required=True, help="its SQLite file, made when missing")
     p.add_argument("--hook-url", help="where signed hooks are POSTed; without it none are sent")
     p.add_argument("--hook-secret", default=os.environ.get("HOOK_SECRET"), help="signs them; default $HOOK_SECRET")
@@ -218,15 +219,15 @@ def hooks_of(options: argparse.Namespace, name: str, give_up_s: float) -> Hooks 
     return Hooks(options.hook_url, options.hook_secret, give_up_s)
 
 
-def serve(company: Company, port: int, *background: Callable[[], None]) -> None:
+def serve(company: Company, host: str, port: int, *background: Callable[[], None]) -> None:
     """Serve, with `background` in green threads of their own, until SIGTERM or SIGINT.
 
     They end the process at once: whatever was answered is committed.
     """
     try:
-        sock = eventlet.listen(("127.0.0.1", port), backlog=256, reuse_port=False)
+        sock = eventlet.listen((host, port), backlog=256, reuse_port=False)
     except OSError as e:
-        sys.exit(f"{company.name}: cannot listen on 127.0.0.1:{port}: {e.strerror}")
+        sys.exit(f"{company.name}: cannot listen on {host}:{port}: {e.strerror}")
 
     def stop(signum: int, frame: Any) -> None:
         company.db.close()
@@ -236,5 +237,5 @@ def serve(company: Company, port: int, *background: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, stop)
     for work in (*background, *([company.hooks.run] if company.hooks else [])):
         eventlet.spawn_n(work)
-    print(f"{company.name} ready on http://127.0.0.1:{sock.getsockname()[1]}", flush=True)
+    print(f"{company.name} ready on http://{host}:{sock.getsockname()[1]}", flush=True)
     wsgi.server(sock, company, log=_Log(), log_format="", debug=False, keepalive=75, socket_timeout=30)
