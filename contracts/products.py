@@ -6,7 +6,23 @@ from typing import Annotated, Protocol
 import msgspec
 
 from chassis.types import Event, Message, Money, api, event, refuses
-from contracts.common import Sku, Text
+
+# PostgreSQL takes no NUL, a name of blanks is none, and `$` alone would let a line end pass.
+Name = Annotated[str, msgspec.Meta(pattern=r"^\s*[^\x00\s][^\x00]*$", max_length=200)]
+Description = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", max_length=5000)]
+Slug = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,40}(?!\n)$")]
+NewSku = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(?!\n)$")]
+Option = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*$", min_length=1, max_length=60)]
+Options = Annotated[dict[Option, Option], msgspec.Meta(max_length=10)]
+Sort = Annotated[str, msgspec.Meta(pattern=r"^(relevance|name|price|-price|newest)(?!\n)$")]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
+PriceBound = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
+
+
+class Price(Money):
+    """What something is sold at: never nothing, at most 9,999,999.99 of a currency with cents."""
+
+    amount: Annotated[int, msgspec.Meta(ge=1, le=999_999_999)]
 
 
 class Variant(Message):
@@ -38,25 +54,33 @@ class Category(Message):
 
 
 class NewVariant(Message, forbid_unknown_fields=True):
-    sku: Sku
-    price: Money
-    options: dict[str, str] = {}
+    sku: NewSku
+    price: Price
+    options: Options = {}
 
 
 class NewProduct(Message, forbid_unknown_fields=True):
-    name: Text
-    description: Annotated[str, msgspec.Meta(max_length=5000)]
-    category: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{0,40}$")]
+    name: Name
+    description: Description
+    category: Slug
     variants: Annotated[list[NewVariant], msgspec.Meta(min_length=1, max_length=100)]
 
 
-class ProductChanges(Message, forbid_unknown_fields=True):
-    """What is given replaces what is there; a variant is found by its sku, or added. `retired` takes it off sale."""
+class VariantChange(Message, forbid_unknown_fields=True):
+    """A variant is found by its sku, or added. An existing one keeps its options where none are given."""
 
-    name: Text | None = None
-    description: Annotated[str, msgspec.Meta(max_length=5000)] | None = None
-    category: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{0,40}$")] | None = None
-    variants: Annotated[list[NewVariant], msgspec.Meta(max_length=100)] | None = None
+    sku: NewSku
+    price: Price
+    options: Options | None = None
+
+
+class ProductChanges(Message, forbid_unknown_fields=True):
+    """What is given replaces what is there; no variant goes away. `retired` takes it off sale, or puts it back."""
+
+    name: Name | None = None
+    description: Description | None = None
+    category: Slug | None = None
+    variants: Annotated[list[VariantChange], msgspec.Meta(max_length=100)] | None = None
     retired: bool | None = None
 
 
@@ -92,16 +116,22 @@ class ProductsApi(Protocol):
     @refuses("products.bad_cursor")
     def find(
         self,
-        query: str | None = None,
+        query: Annotated[str, msgspec.Meta(max_length=200)] | None = None,
         category: str | None = None,
-        min_price: int | None = None,
-        max_price: int | None = None,
+        min_price: PriceBound | None = None,
+        max_price: PriceBound | None = None,
         in_stock: bool | None = None,
-        sort: str = "relevance",
-        limit: int = 20,
+        sort: Sort = "relevance",
+        limit: Limit = 20,
         cursor: str | None = None,
     ) -> ProductPage:
-        """Search. `sort`: relevance, name, price, -price or newest. Prices are minor units. At most 100 at a time."""
+        """Search what is on sale. Prices are minor units.
+
+        A product is found if all words of `query` are in its name, category, description, options or skus, the last
+        word also as the beginning of one; and if one of its variants fits price bounds and `in_stock`. `in_stock`
+        False finds what is sold out. `sort`: relevance (the newest first where there is no query), name, price (of
+        the cheapest variant), -price or newest. A cursor is good for the search that gave it.
+        """
         ...
 
     @refuses("products.not_found")
@@ -109,30 +139,30 @@ class ProductsApi(Protocol):
         """One product; a retired one is found too, and says so."""
         ...
 
-    def offers(self, skus: list[str]) -> list[Offer]:
-        """What these skus are sold for now, at most 100; unknown and retired ones are left out."""
+    def offers(self, skus: Annotated[list[str], msgspec.Meta(max_length=100)]) -> list[Offer]:
+        """What these skus are sold for now, in their order; unknown and retired ones are left out."""
         ...
 
     def categories(self) -> list[Category]:
-        """All categories, by name."""
+        """The categories that something on sale is in, by name. A category begins with its first product."""
         ...
 
     @refuses("products.sku_taken", "products.wrong_currency")
     def create(self, product: NewProduct, *, key: str) -> Product:
-        """Add a product (staff)."""
+        """Add a product (staff). A sku is one variant's for ever, also of a retired product."""
         ...
 
     @refuses("products.not_found", "products.sku_taken", "products.wrong_currency")
     def update(self, product_id: str, changes: ProductChanges, *, key: str) -> Product:
-        """Change or retire a product (staff). Earlier prices are kept."""
+        """Change or retire a product (staff), which has at most 100 variants. Earlier prices are kept."""
         ...
 
     @refuses("products.sku_taken", "products.wrong_currency")
-    def import_products(self, products: list[NewProduct], *, key: str) -> int:
-        """Add up to 200 products at once (staff); answers how many."""
+    def import_products(self, products: Annotated[list[NewProduct], msgspec.Meta(max_length=200)], *, key: str) -> int:
+        """Add products (staff): all or none. Answers how many."""
         ...
 
     @refuses("products.not_found")
     def price_history(self, sku: str) -> list[PriceChange]:
-        """The prices of a sku, newest first, at most 100."""
+        """The prices of a sku, newest first, at most 100; also of a retired one."""
         ...
