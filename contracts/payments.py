@@ -1,14 +1,23 @@
 """payments: what was authorised, captured, voided and refunded for an order, at the acquirer."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from chassis.types import Event, Message, Money, api, event, refuses
+import msgspec
+
+from chassis.types import Message, Money, api, refuses
 from contracts.common import PaymentMethod
+
+OrderId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
+OutsideKey = Annotated[str, msgspec.Meta(max_length=190, pattern="^[!-~]+$")]
+"""A command's key that another company gets to see: short and plain enough for it to keep."""
 
 
 class Payment(Message):
-    """`status`: none, authorized, captured, voided, refunded or declined. Amounts are minor units of `currency`."""
+    """`status`: none, authorized, captured, voided, refunded (all of it) or declined. Amounts are minor units.
+
+    `reason` is the acquirer's own code for a decline.
+    """
 
     order_id: str
     status: str
@@ -35,7 +44,7 @@ class BalancePage(Message):
 
 
 class Difference(Message):
-    """One side has a movement that the other has not. `since` tells how long."""
+    """A movement that one side has not (None), or has with another amount. `since` tells how long."""
 
     key: str
     kind: str
@@ -46,55 +55,64 @@ class Difference(Message):
 
 
 class Reconciliation(Message):
-    """Acquirer's statement against our payments; `differences` is cut at 100, `count` is not."""
+    """Acquirer's statement against our payments; `differences` is cut at 100, `count` is not.
+
+    `complete` is False when there is more than one run reads: then only what both sides showed was compared.
+    """
 
     compared: int
     count: int
     differences: list[Difference]
-
-
-@event("payments", "payment_captured")
-class PaymentCaptured(Event):
-    """Money was taken; aggregate_id is the order's id."""
-
-    order_id: str
-    amount: Money
+    complete: bool = True
 
 
 @api("payments")
 class PaymentsApi(Protocol):
     name: str
 
-    @refuses("payments.declined", "payments.unknown_token", "payments.unsupported_method", "payments.voided")
-    def authorize(self, order_id: str, amount: Money, method: PaymentMethod, *, key: str) -> Payment:
+    @refuses(
+        "payments.declined",
+        "payments.unknown_token",
+        "payments.unsupported_method",
+        "payments.voided",
+        "payments.exists",
+    )
+    def authorize(self, order_id: OrderId, amount: Money, method: PaymentMethod, *, key: OutsideKey) -> Payment:
         """Have the acquirer set `amount` aside. One payment for each order."""
         ...
 
-    def void(self, order_id: str, amount: Money, method: PaymentMethod, *, key: str) -> None:
-        """Undo of `authorize`, by its key, also when nobody knows whether it happened."""
+    @refuses("payments.captured")
+    def void(self, order_id: OrderId, amount: Money, method: PaymentMethod, *, key: OutsideKey) -> None:
+        """Undo of `authorize`, by its key, also when nobody knows whether it happened.
+
+        `payments.captured` means that it can only be refunded: somebody has to look at it.
+        """
         ...
 
-    @refuses("payments.capture_refused", "payments.not_authorized")
-    def capture(self, order_id: str, amount: Money, *, key: str) -> Payment:
-        """Take what was authorised. The shop's pivot: it has no undo, only a refund."""
+    @refuses("payments.capture_refused", "payments.not_authorized", "payments.voided", "payments.captured")
+    def capture(self, order_id: OrderId, amount: Money, *, key: OutsideKey) -> Payment:
+        """Take what was authorised, or part of it, once. The shop's pivot: it has no undo, only a refund."""
         ...
 
-    @refuses("payments.refund_exceeds_capture", "payments.not_captured")
-    def refund(self, order_id: str, amount: Money, *, key: str) -> Payment:
+    @refuses("payments.refund_exceeds_capture", "payments.not_captured", "payments.not_authorized")
+    def refund(self, order_id: OrderId, amount: Money, *, key: OutsideKey) -> Payment:
         """Give back all or part of what was captured; never more than is left. Retriable."""
         ...
 
     @refuses("payments.not_found")
-    def get(self, order_id: str) -> Payment:
-        """The payment of an order, as it is known here."""
+    def get(self, order_id: OrderId) -> Payment:
+        """The payment of an order, as it is known here: for services and staff."""
         ...
 
     @refuses("payments.bad_signature")
-    def acquirer_hook(self, signature: str, body: str, *, key: str) -> None:
-        """A signed call of the acquirer's. An older one never moves a state back; a repeat changes nothing."""
+    def acquirer_hook(self, signature: str, body: str, *, key: str = "") -> None:
+        """A signed call of the acquirer's. An older one never moves a state back; a repeat changes nothing.
+
+        The id inside the body is what it is known by; `key` is not looked at.
+        """
         ...
 
-    def balances(self, after: str | None = None, limit: int = 500) -> BalancePage:
+    def balances(self, after: OrderId | None = None, limit: int = 500) -> BalancePage:
         """What each order's payment holds, in the order of order_id; `after` is the last one seen."""
         ...
 

@@ -1,0 +1,35 @@
+"""shipping's table."""
+
+from datetime import datetime
+
+from sqlalchemy import String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from chassis.db import UtcDateTime
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Shipment(Base):
+    """`status`: none (asked for, perhaps booked), booked, handed_over, in_transit, delivered or cancelled.
+
+    `booking_key` is the carrier's name of the booking before there is a tracking number; `refusals` counts the keys
+    before it. `carrier_sequence` is the carrier's count of the last move known, `sequence` ours of the events told.
+    """
+
+    __tablename__ = "shipment"
+
+    order_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    command_key: Mapped[str] = mapped_column(String(200))
+    booking_key: Mapped[str] = mapped_column(String(200), unique=True)
+    refusals: Mapped[int]
+    status: Mapped[str] = mapped_column(String(20))
+    tracking: Mapped[str | None] = mapped_column(String(64), unique=True)
+    carrier_sequence: Mapped[int]
+    email: Mapped[str] = mapped_column(String(254))
+    name: Mapped[str] = mapped_column(String(200))
+    sequence: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
