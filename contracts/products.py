@@ -19,7 +19,7 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
 PriceBound = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
-class Price(Money):
+class Price(Money, forbid_unknown_fields=True):
     """What something is sold at: never nothing, at most 9,999,999.99 of a currency with cents."""
 
     amount: Annotated[int, msgspec.Meta(ge=1, le=999_999_999)]

@@ -76,10 +76,14 @@ class QuoteCart(Body):
     shipping_address: Address
 
 
+class Total(Money, forbid_unknown_fields=True):
+    """What the client showed as the sum to pay."""
+
+
 class PlaceOrder(Body):
     shipping_address: Address
     payment_method: PaymentMethod
-    expected_total: Money | None = None
+    expected_total: Total | None = None
 
 
 class OrderQuery(Body):
