@@ -1,7 +1,8 @@
 """What `make test` runs pytest in: a RabbitMQ node and a PostgreSQL cluster that nobody else uses and nothing survives.
 
-pytest's arguments are passed on, its exit code is ours. It finds AMQP_URI, RABBIT_CTL_URI (the node's management API)
-and PG_URI (a superuser's) in its environment.
+Without arguments the folders of tests are shared out to LANES, a pytest each, which run at once. (pytest-xdist is no
+choice: its workers hang once eventlet has patched their threads.) With arguments one pytest gets them as they are.
+It finds AMQP_URI, RABBIT_CTL_URI (the node's management API) and PG_URI (a superuser's) in its environment.
 """
 
 import os
@@ -18,7 +19,12 @@ from scripts.broker import Broker
 from scripts.postgresql import cluster
 from scripts.processes import ROOT, CannotStart, dies_with_us
 
-WORKERS = ("-n", "logical", "--maxprocesses", "6", "--dist", "loadgroup")
+LANES = (
+    ("tests/unit", "tests/contract", "tests/component"),
+    ("tests/integration", "tests/architecture"),
+    ("tests/e2e", "tests/chaos"),
+)
+NO_TESTS = 5  # pytest's exit code
 
 
 def main() -> int:
@@ -37,13 +43,30 @@ def main() -> int:
             "TMPDIR": str(folder),
             "PYTHONPATH": str(ROOT),
         }
-        argv = [sys.executable, "-m", "pytest", *WORKERS, *sys.argv[1:]]
-        pytest = subprocess.Popen(argv, cwd=ROOT, env=env, preexec_fn=dies_with_us())  # noqa: PLW1509 - no threads here
-        try:
-            return pytest.wait()
-        except KeyboardInterrupt:
-            return pytest.wait()  # the terminal interrupts pytest too, which then ends by itself
-        finally:
+        given = sys.argv[1:]
+        lanes = [given] if given else [[path for path in lane if (ROOT / path).exists()] for lane in LANES]
+        return run([lane for lane in lanes if lane or given], env, folder)
+
+
+def run(lanes: list[list[str]], env: dict[str, str], folder: Path) -> int:
+    """A pytest for each lane. The first prints as it goes, each other one when it has ended."""
+    started = []
+    try:
+        for number, lane in enumerate(lanes):
+            output = None if number == 0 else (folder / f"lane-{number}").open("w+")
+            argv = [sys.executable, "-m", "pytest", "--basetemp", str(folder / f"tmp-{number}"), *lane]
+            pytest = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=output, preexec_fn=dies_with_us())  # noqa: PLW1509 - no threads here
+            started.append((pytest, output))
+        codes = []
+        for pytest, output in started:
+            codes.append(pytest.wait())
+            if output is not None:
+                output.seek(0)
+                shutil.copyfileobj(output, sys.stdout)
+                sys.stdout.flush()
+        return NO_TESTS if set(codes) == {NO_TESTS} else max(code for code in codes if code != NO_TESTS)
+    finally:
+        for pytest, _ in started:
             if pytest.poll() is None:
                 pytest.terminate()
                 pytest.wait()

@@ -1,0 +1,14 @@
+"""The whole shop, one for each test: fresh databases and a vhost of its own; the companies are shared by a module."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.shop import Shop, running_companies, running_shop
+
+
+@pytest.fixture
+def shop(migrated_config: dict[str, Any], tmp_path: Any) -> Iterator[Shop]:
+    with running_companies(tmp_path) as (acquirer, carrier), running_shop(migrated_config, acquirer, carrier) as running:
+        yield running
