@@ -14,14 +14,16 @@ import kombu
 from amqp import Message, spec
 from amqp.exceptions import AMQPError, NotFound
 from eventlet.semaphore import Semaphore
-from nameko.constants import AMQP_URI_CONFIG_KEY
+from nameko.constants import AMQP_URI_CONFIG_KEY, CALL_ID_STACK_CONTEXT_KEY
 from nameko.extensions import SharedExtension
+from nameko.messaging import HeaderDecoder
 from nameko.messaging import QueueConsumer as NamekoQueueConsumer
 
 from chassis.errors import Unavailable
 
 CONNECT_TIMEOUT_S = 3
 HEARTBEAT_S = 20
+PUBLISH_TIMEOUT_S = 5.0
 PRESENCE_TTL_S = 1.0
 BROKEN = (AMQPError, OSError, kombu.exceptions.OperationalError)
 """What a lost or refused connection raises: the broker is away, which callers see as Unavailable."""
@@ -29,13 +31,38 @@ BROKEN = (AMQPError, OSError, kombu.exceptions.OperationalError)
 log = getLogger(__name__)
 
 
-def connect(uri: str, **transport_options: Any) -> kombu.Connection:
-    """A connected kombu Connection, or one of BROKEN."""
+def connect(uri: str, heartbeat_s: int = 0, **transport_options: Any) -> kombu.Connection:
+    """A connected kombu Connection, or one of BROKEN, at once. Who asks for heartbeats has to see to them."""
     connection = kombu.Connection(
-        uri, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=HEARTBEAT_S, transport_options=transport_options
+        uri, connect_timeout=CONNECT_TIMEOUT_S, heartbeat=heartbeat_s, transport_options=transport_options
     )
-    connection.connect()
+    connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
     return connection
+
+
+def drop(connection: kombu.Connection | None) -> None:
+    """Close a connection that may be broken, without a word to the other side."""
+    if connection is not None:
+        try:
+            connection.collect(socket_timeout=0.1)
+        except BROKEN as exc:
+            log.debug("closing a broken connection: %s", exc)
+
+
+class SafeHeaders(HeaderDecoder):
+    """For entry points: headers of ours that are not what they should be count as absent.
+
+    nameko itself would end the container over them, and the next one, to which the message is delivered again.
+    """
+
+    def unpack_message_headers(self, message: Any) -> dict[str, Any]:
+        data: dict[str, Any] = super().unpack_message_headers(message)
+        stack = data.get(CALL_ID_STACK_CONTEXT_KEY, [])
+        if not isinstance(stack, list) or not all(isinstance(each, str) for each in stack):
+            del data[CALL_ID_STACK_CONTEXT_KEY]
+        if type(data.get("deadline", 0)) is not int:
+            del data["deadline"]
+        return data
 
 
 class QueueConsumer(NamekoQueueConsumer):
@@ -74,7 +101,16 @@ class Publisher(SharedExtension):
         uri: str = self.container.config[AMQP_URI_CONFIG_KEY]
         return uri
 
-    def publish(self, exchange: str, routing_key: str, body: bytes, mandatory: bool = False, **properties: Any) -> None:
+    def publish(
+        self,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        *,
+        mandatory: bool = False,
+        timeout_s: float = PUBLISH_TIMEOUT_S,
+        **properties: Any,
+    ) -> None:
         """Send one JSON message. Raises Unavailable when it was certainly not sent, or the broker is in alarm.
 
         A write that fails on a connection that had gone stale is repeated once on a new one; a request that went out
@@ -85,39 +121,47 @@ class Publisher(SharedExtension):
         message = Message(
             body, content_type="application/json", content_encoding="utf-8", delivery_mode=1, **properties
         )
-        arguments = (0, exchange, routing_key, mandatory, False)
-        with self._lock:
-            for attempt in (1, 2):
+        too_late = Unavailable("broker", f"it took no message in {timeout_s:.3f} s")
+        with eventlet.Timeout(timeout_s, too_late), self._lock:
+            try:
+                self._write(exchange, routing_key, mandatory, message)
+            except BROKEN:
                 try:
-                    if self._channel is None:
-                        self._open()
-                    # basic_publish would read from the socket, which belongs to the reading thread
-                    self._channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message)
-                    return
+                    self._write(exchange, routing_key, mandatory, message)
                 except BROKEN as exc:
-                    self._close()
-                    if attempt == 2:
-                        raise Unavailable("broker", f"no connection: {type(exc).__name__}") from exc
+                    raise Unavailable("broker", f"no connection: {type(exc).__name__}") from exc
+
+    def _write(self, exchange: str, routing_key: str, mandatory: bool, message: Message) -> None:
+        try:
+            if self._channel is None:
+                self._open()
+            # basic_publish would read from the socket, which belongs to the reading thread
+            self._channel.send_method(
+                spec.Basic.Publish, "Bssbb", (0, exchange, routing_key, mandatory, False), message
+            )
+        except BaseException:  # also a time-out: half a frame may be out, and nothing may follow it
+            self._close()
+            raise
 
     def _open(self) -> None:
         self._connection = connect(
-            self.uri, on_blocked=lambda reason: self._set_blocked(True), on_unblocked=lambda: self._set_blocked(False)
+            self.uri,
+            HEARTBEAT_S,
+            on_blocked=lambda reason: self._set_blocked(True),
+            on_unblocked=lambda: self._set_blocked(False),
         )
-        self._channel = self._connection.channel()
-        self._channel.events["basic_return"].add(self._on_basic_return)
+        channel = self._connection.channel()
+        channel.events["basic_return"].add(self._on_basic_return)
         self._threads = [eventlet.spawn(self._read, self._connection), eventlet.spawn(self._beat, self._connection)]
+        self._channel = channel
 
     def _close(self) -> None:
         connection, self._connection, self._channel, self._blocked = self._connection, None, None, False
-        for thread in self._threads:
+        threads, self._threads = self._threads, []
+        for thread in threads:
             if thread is not eventlet.getcurrent():
                 thread.kill()
-        self._threads = []
-        if connection is not None:
-            try:
-                connection.collect(socket_timeout=0.1)
-            except BROKEN as exc:
-                log.debug("closing a broken connection: %s", exc)
+        drop(connection)
 
     def _read(self, connection: kombu.Connection) -> None:
         try:
@@ -164,50 +208,49 @@ class Presence(SharedExtension):
         self._connection: kombu.Connection | None = None
         self._known: dict[str, tuple[float, int]] = {}
 
-    def require(self, service: str) -> None:
-        """Raise Unavailable unless the service has an instance."""
-        asked_at, consumers = self._known.get(service, (0.0, 0))
-        if time.monotonic() - asked_at > PRESENCE_TTL_S:
-            consumers = self._ask(service)
+    def require(self, service: str, timeout_s: float) -> None:
+        """Raise Unavailable unless the service has an instance, or if the broker does not say so in time."""
+        consumers = self._lately(service)
+        if consumers is None:
+            with eventlet.Timeout(timeout_s, Unavailable("broker", "it does not answer")), self._lock:
+                consumers = self._ask(service)
         if not consumers:
             raise Unavailable(service, "no instance of it is running")
 
+    def _lately(self, service: str) -> int | None:
+        asked_at, consumers = self._known.get(service, (0.0, 0))
+        return consumers if time.monotonic() - asked_at < PRESENCE_TTL_S else None
+
     def _ask(self, service: str) -> int:
-        with self._lock:
-            asked_at, consumers = self._known.get(service, (0.0, 0))
-            if time.monotonic() - asked_at <= PRESENCE_TTL_S:
-                return consumers
-            for attempt in (1, 2):
+        consumers = self._lately(service)  # somebody may have asked while we waited for the lock
+        if consumers is None:
+            try:
+                consumers = self._count(service)
+            except BROKEN:
                 try:
                     consumers = self._count(service)
-                    break
                 except BROKEN as exc:
-                    self._close()
-                    if attempt == 2:
-                        raise Unavailable("broker", f"no connection: {type(exc).__name__}") from exc
+                    raise Unavailable("broker", f"no connection: {type(exc).__name__}") from exc
             self._known[service] = (time.monotonic(), consumers)
-            return consumers
+        return consumers
 
     def _count(self, service: str) -> int:
-        if self._connection is None:
-            uri = self.container.config[AMQP_URI_CONFIG_KEY]
-            self._connection = kombu.Connection(uri, connect_timeout=CONNECT_TIMEOUT_S)
-            self._connection.connect()
-            self._connection.connection.sock.settimeout(CONNECT_TIMEOUT_S)
-        with self._connection.channel() as channel:  # a missing queue closes its channel
-            try:
+        try:
+            if self._connection is None:
+                self._connection = connect(self.container.config[AMQP_URI_CONFIG_KEY])
+                self._connection.connection.sock.settimeout(CONNECT_TIMEOUT_S)
+            with self._connection.channel() as channel:
                 consumers: int = channel.queue_declare(f"rpc-{service}", passive=True).consumer_count
-            except NotFound:
-                return 0
-        return consumers
+                return consumers
+        except NotFound:  # which closes the channel, and it alone
+            return 0
+        except BaseException:  # also a time-out: an answer that comes late would be taken for another's
+            self._close()
+            raise
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.collect(socket_timeout=0.1)
-            except (TimeoutError, *BROKEN) as exc:
-                log.debug("closing a broken connection: %s", exc)
+        drop(connection)
 
     def stop(self) -> None:
         with self._lock:

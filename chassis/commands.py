@@ -41,6 +41,7 @@ A = TypeVar("A")
 Outside = Generator[Callable[[], A], A, R]
 """What an outside command returns: it yields the call to the other company and is sent that call's answer."""
 
+KEY_LENGTH = 300
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -120,7 +121,8 @@ def _outside_action(
     refusal: ServiceError | None = None
     parts = fn(self, **arguments)
     with self.db.write() as session:
-        if not claim(session, key, fn.__name__, _input_of(arguments), "started"):
+        first = claim(session, key, fn.__name__, _input_of(arguments), "started")
+        if not first:
             row = find(session, key)
             _require_same(row, fn.__name__, _input_of(arguments))
             if row.state != "started":
@@ -129,6 +131,8 @@ def _outside_action(
             with session.begin_nested():
                 call = next(parts)
         except ServiceError as exc:
+            if not (first or retriable):  # what was sent before may have been done: an answer or an undo ends that
+                raise OutcomeUnknown("inbox", f"it was begun, and now refuses: {exc}") from exc
             refusal = exc
             _store_refusal(session, key, refusal, retriable, state="started")
     if refusal is not None:
@@ -206,6 +210,8 @@ def _rest_of(send: Callable[[], Any]) -> Any:
 
 def claim(session: Session, key: str, command_name: str, command_input: Any, state: str) -> bool:
     """Insert the row of a key, in this transaction; False if there is one (on PostgreSQL after waiting for its end)."""
+    if not 0 < len(key) <= KEY_LENGTH or "\x00" in key:
+        raise ServiceError("request.invalid", f"A key has 1 to {KEY_LENGTH} characters.", {"field": "key"})
     call, at = current_call(), now(session)
     row = dict(
         key=key,

@@ -16,6 +16,8 @@ import structlog
 from chassis.errors import ServiceError
 from chassis.types import OPERATOR, STAFF, Caller, Message
 
+TRACE_ID_LENGTH = 64
+
 
 class Call(Message):
     """The call that is being served. `deadline` is UTC epoch seconds; None means that nobody set one."""
@@ -49,7 +51,9 @@ class Call(Message):
 
     def owns(self, customer_id: str | None) -> bool:
         """Whether the caller may act for this customer: it is they themselves, or a service, or an operator's shell."""
-        return self.is_trusted() or (self.caller is not None and self.caller.customer_id == customer_id)
+        if self.is_trusted():
+            return True
+        return customer_id is not None and self.caller is not None and self.caller.customer_id == customer_id
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
@@ -70,7 +74,7 @@ def bind(call: Call) -> None:
 
 @contextmanager
 def bound(call: Call) -> Iterator[Call]:
-    """`bind` for a block, in a green thread that serves more than one call."""
+    """Make `call` the current one for a block."""
     token = _current.set(call)
     try:
         yield call
@@ -88,12 +92,15 @@ def time_left(limit_s: float) -> float:
 
 def from_context_data(data: Mapping[str, Any]) -> Call:
     """Read a call out of nameko's context data. A caller who is malformed there is nobody, and may do nothing."""
-    try:
-        caller = msgspec.convert(data["caller"], Caller) if data.get("caller") else None
-    except msgspec.ValidationError:
-        caller = Caller()
-    deadline = data["deadline"] / 1000 if isinstance(data.get("deadline"), int) else None
-    return Call(trace_id=str(data.get("trace_id") or uuid.uuid4().hex), caller=caller, deadline=deadline)
+    caller, trace_id, deadline = data.get("caller"), data.get("trace_id"), data.get("deadline")
+    if caller is not None:
+        try:
+            caller = msgspec.convert(caller, Caller)
+        except (msgspec.ValidationError, TypeError):
+            caller = Caller()
+    if not (isinstance(trace_id, str) and 0 < len(trace_id) <= TRACE_ID_LENGTH):
+        trace_id = uuid.uuid4().hex
+    return Call(trace_id=trace_id, caller=caller, deadline=deadline / 1000 if type(deadline) is int else None)
 
 
 def to_context_data(call: Call) -> dict[str, Any]:

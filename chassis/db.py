@@ -5,9 +5,11 @@ begins by trying BEGIN IMMEDIATE again and again, yielding in between, until the
 """
 
 import random
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, cast
 
 import eventlet
@@ -16,7 +18,6 @@ from nameko_sqlalchemy.database import DatabaseWrapper
 from prometheus_client import Counter
 from sqlalchemy import DateTime, Dialect, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
@@ -27,7 +28,9 @@ BUSY_LIMIT_S = 5.0
 BUSY_PAUSE_S = (0.001, 0.02)
 POOL_WAIT_S = 5.0
 COMMITS = Counter("rialto_commits", "Write transactions that were committed")
+POSTGRES_POOL = 8
 _WRITE = "rialto_write"
+_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _clock_offset = timedelta()
 
 
@@ -67,10 +70,11 @@ def shift_clock(offset: timedelta) -> None:
 
 def new_engine(uri: str, pool_size: int) -> Engine:
     """An engine with the settings that this platform's promises rest on. Side effect: none until it connects."""
-    options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": POOL_WAIT_S}
-    if not uri.startswith("sqlite"):
-        return create_engine(uri, **options, pool_pre_ping=True)
-    engine = create_engine(uri, **options, connect_args={"timeout": 0, "check_same_thread": False})
+    options: dict[str, Any] = {"max_overflow": 0, "pool_timeout": POOL_WAIT_S}
+    if not uri.startswith("sqlite"):  # a server's connections are shared by all instances of all services
+        return create_engine(uri, **options, pool_size=min(pool_size, POSTGRES_POOL), pool_pre_ping=True)
+    own_waiting = {"timeout": 0, "check_same_thread": False}
+    engine = create_engine(uri, **options, pool_size=pool_size, connect_args=own_waiting)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -79,32 +83,32 @@ def new_engine(uri: str, pool_size: int) -> Engine:
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # BEGIN is ours to say
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=0"):
-        _until_free(lambda pragma=pragma: connection.execute(f"PRAGMA {pragma}"))
+        _until_free(partial(connection.execute, f"PRAGMA {pragma}"))
 
 
 def _begin_sqlite(connection: Any) -> None:
+    """A write takes its lock at once. Any other transaction cannot write: it might have to wait in the middle."""
+    raw = connection.connection.dbapi_connection
     if connection.get_execution_options().get(_WRITE):
-        _until_free(lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        raw.execute("PRAGMA query_only=OFF")
+        _until_free(partial(raw.execute, "BEGIN IMMEDIATE"))
     else:
-        connection.exec_driver_sql("BEGIN")
+        raw.execute("PRAGMA query_only=ON")
+        raw.execute("BEGIN")
 
 
-def _until_free(attempt: Any) -> None:
+def _until_free(attempt: Callable[[], Any]) -> None:
     give_up = eventlet.hubs.get_hub().clock() + time_left(BUSY_LIMIT_S)
     while True:
         try:
             attempt()
             return
-        except Exception as exc:
-            if "locked" not in str(exc) or not _is_operational(exc):
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc):
                 raise
             if eventlet.hubs.get_hub().clock() >= give_up:
                 raise OutcomeUnknown("database", "it stayed locked by another writer") from exc
         eventlet.sleep(random.uniform(*BUSY_PAUSE_S))
-
-
-def _is_operational(exc: BaseException) -> bool:
-    return isinstance(exc, OperationalError) or type(exc).__name__ == "OperationalError"
 
 
 @contextmanager
@@ -113,7 +117,10 @@ def writing(session: Session) -> Iterator[Session]:
 
     Do not call another service and do not yield inside. Raises OutcomeUnknown when the database stays locked.
     """
+    if session.info.get(_WRITE):
+        raise RuntimeError("a write transaction is open already, and would be undone by a second one")
     session.rollback()
+    session.info[_WRITE] = True
     try:
         session.connection(execution_options={_WRITE: True})
         yield session
@@ -122,12 +129,23 @@ def writing(session: Session) -> Iterator[Session]:
     except BaseException:
         session.rollback()
         raise
+    finally:
+        del session.info[_WRITE]
 
 
 @contextmanager
 def reading(session: Session) -> Iterator[Session]:
-    """One read transaction: a consistent view, which must not be kept while another service is called."""
+    """One read transaction: a consistent view, which must not be kept while another service is called.
+
+    Nothing can be written in it. Inside of a write transaction it is a part of that one.
+    """
+    if session.info.get(_WRITE):
+        yield session
+        return
+    session.rollback()
     try:
+        if session.get_bind().dialect.name == "postgresql":
+            session.connection(execution_options=_SNAPSHOT)
         yield session
     finally:
         session.rollback()
@@ -150,6 +168,19 @@ class Sessions:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.factory = sessionmaker(bind=engine)
+
+    def on_commit(self, name: str, do: Callable[[Any], None]) -> None:
+        """Call `do(value)` after each commit of a transaction in which `session.info[name] = value` was set."""
+
+        def committed(session: Session) -> None:
+            if not session.in_nested_transaction() and name in session.info:  # a savepoint's end is no commit
+                do(session.info.pop(name))
+
+        def undone(session: Session, _transaction: Any) -> None:
+            session.info.pop(name, None)
+
+        event.listen(self.factory, "after_commit", committed)
+        event.listen(self.factory, "after_soft_rollback", undone)
 
     @contextmanager
     def write(self) -> Iterator[Session]:

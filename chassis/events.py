@@ -5,9 +5,10 @@ most ATTEMPTS times; then it is a row in `dead_letter`.
 """
 
 import functools
+import hashlib
 from collections.abc import Callable
 from logging import getLogger
-from typing import Any, Protocol, TypeVar, cast
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import eventlet
 import kombu
@@ -16,7 +17,7 @@ from kombu.pools import producers
 from nameko.constants import AMQP_URI_CONFIG_KEY
 from nameko.events import EventHandler
 
-from chassis.amqp import QueueConsumer
+from chassis.amqp import QueueConsumer, SafeHeaders
 from chassis.db import Database, WorkerDatabase, insert_new, now
 from chassis.tables import dead_letter, handled
 from chassis.types import Event
@@ -35,7 +36,7 @@ class HasDatabase(Protocol):
     db: WorkerDatabase
 
 
-class Handler(EventHandler):
+class Handler(SafeHeaders, EventHandler):
     """nameko's event handler on the same queues, with retries that end."""
 
     queue_consumer = QueueConsumer()
@@ -50,8 +51,8 @@ class Handler(EventHandler):
 
     def _put_off(self, message: Any, exc: BaseException) -> bool:
         """Have the event come back later, or keep it as a dead letter. False if neither could be done now."""
-        attempt = int(message.headers.get(ATTEMPT_HEADER, 1))
         try:
+            attempt = int(message.headers.get(ATTEMPT_HEADER, 1))
             if attempt >= ATTEMPTS:
                 self._keep_dead(message, exc, attempt)
             else:
@@ -92,7 +93,7 @@ class Handler(EventHandler):
         with Database.of(self.container).sessions.write() as session:
             row = dict(
                 handler=self.method_name,
-                event_id=str(msgspec.json.decode(body).get("event_id", "")),
+                event_id=_id_of(body),
                 payload=body,
                 error=f"{type(exc).__name__}: {exc}",
                 attempts=attempts,
@@ -100,6 +101,18 @@ class Handler(EventHandler):
             )
             insert_new(session, dead_letter, row)
         log.error("an event is dead", extra={"handler": self.method_name, "event_id": row["event_id"]})
+
+
+def _id_of(body: str) -> str:
+    """The event's id; for what is no event of ours, such as a stranger's, one made from its content."""
+    try:
+        return msgspec.json.decode(body, type=_Identified).event_id
+    except msgspec.DecodeError:
+        return hashlib.sha256(body.encode()).hexdigest()
+
+
+class _Identified(msgspec.Struct):
+    event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 _entrypoint = Handler.decorator

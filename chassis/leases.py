@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import or_, update
+from sqlalchemy import delete, or_, update
 from sqlalchemy.orm import Session
 
 from chassis.db import affected, insert_new, now
@@ -17,3 +17,8 @@ def take_lease(session: Session, name: str, owner: str, length: timedelta) -> bo
     if affected(session, update(lease).where(lease.c.name == name, mine_or_over).values(values)):
         return True
     return insert_new(session, lease, dict(name=name, **values))
+
+
+def give_back_lease(session: Session, name: str, owner: str) -> None:
+    """Let another owner take the lease at once. Wants a write transaction."""
+    session.execute(delete(lease).where(lease.c.name == name, lease.c.owner == owner))

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 _service: dict[str, str] = {}
-_PASSWORD = re.compile(r"(\w+://[^:/\s]+:)[^@/\s]+@")
+_PASSWORD = re.compile(r"(\w+://[^:/\s]*:)[^@/\s]+@")
 
 
 def bind_service(name: str) -> None:
@@ -35,18 +35,19 @@ def _mask_passwords(_logger: Any, _method: str, event: MutableMapping[str, Any])
 def formatter() -> logging.Formatter:
     """The formatter of every handler in config.yaml."""
     on_terminal = sys.stderr.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer() if on_terminal else structlog.processors.JSONRenderer()
+    renderer: Any = structlog.processors.JSONRenderer()
+    if on_terminal:
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
         _add_service,
-        _mask_passwords,
+        _mask_passwords,  # last: a traceback may hold one too
     ]
-    if not on_terminal:
-        shared.append(structlog.processors.format_exc_info)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -15,23 +15,24 @@ import kombu
 import msgspec
 from amqp import Message, spec
 from eventlet.event import Event as GreenEvent
-from nameko.constants import AMQP_URI_CONFIG_KEY
+from nameko.constants import AMQP_URI_CONFIG_KEY, HEADER_PREFIX
 from nameko.extensions import DependencyProvider
+from nameko.standalone.events import get_event_exchange
 from prometheus_client import Gauge
-from sqlalchemy import Row, delete, event, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from chassis.amqp import BROKEN, connect
+from chassis.amqp import BROKEN, connect, drop
 from chassis.context import current_call
 from chassis.db import Database, now
 from chassis.errors import Failure
-from chassis.leases import take_lease
+from chassis.leases import give_back_lease, take_lease
 from chassis.tables import outbox
 from chassis.types import Event
 
 BATCH = 100
-POLL_S = 2.0
+POLL_S = 0.5
 CONFIRM_TIMEOUT_S = 5.0
 LEASE_S = 10.0
 LAG = Gauge("rialto_outbox_rows", "Events that were committed and not yet sent", ["service"])
@@ -42,7 +43,6 @@ log = getLogger("rialto.outbox")
 def publish(session: Session, fact: Event) -> None:
     """Have an event sent once this transaction commits. It is sent at least once; its event_id tells repeats."""
     kind = type(fact)
-    trace_id = getattr(current_call(), "trace_id", None)
     session.execute(
         insert(outbox).values(
             event_id=fact.event_id,
@@ -51,10 +51,11 @@ def publish(session: Session, fact: Event) -> None:
             sequence=fact.sequence,
             subscribers=list(kind.__subscribers__),  # type: ignore[attr-defined]
             payload=msgspec.json.encode(fact).decode(),
+            trace_id=getattr(current_call(), "trace_id", None),
             created_at=now(session),
         )
     )
-    session.info["outbox"] = trace_id or True
+    session.info["outbox"] = True
 
 
 def queue_of(source: str, event_name: str, subscriber: str) -> str:
@@ -81,18 +82,22 @@ class Relay(DependencyProvider):
 
     def start(self) -> None:
         self.sessions = Database.of(self.container).sessions
-        event.listen(self.sessions.factory, "after_commit", self._after_commit)
+        self.sessions.on_commit("outbox", lambda _: self.wake())
         self._thread = self.container.spawn_managed_thread(self._run, identifier="outbox relay")
 
     def stop(self) -> None:
-        """Send what is there, for a moment, and leave: the lease's next owner goes on from the rows."""
-        if self._thread is not None:
-            self._thread.kill()
-            self._thread = None
-            try:
-                self._send_batch()
-            except (Failure, SQLAlchemyError, *BROKEN) as exc:
-                log.info("left events to the next relay", extra={"reason": str(exc)})
+        """Send what is there, for a moment, and leave: another relay may go on from the rows at once."""
+        if self._thread is None:
+            return
+        self._thread.kill()
+        self._thread = None
+        self._close()  # it may have been killed in the middle of a batch
+        try:
+            self._send_batch()
+            with self.sessions.write() as session:
+                give_back_lease(session, "outbox", self._owner)
+        except (Failure, SQLAlchemyError, *BROKEN) as exc:
+            log.info("left events to the next relay", extra={"reason": str(exc)})
         self._close()
 
     def kill(self) -> None:
@@ -102,10 +107,6 @@ class Relay(DependencyProvider):
         if not self._wanted.ready():
             self._wanted.send()
 
-    def _after_commit(self, session: Session) -> None:
-        if session.info.pop("outbox", None):
-            self.wake()
-
     def _run(self) -> None:
         while True:
             try:
@@ -114,7 +115,6 @@ class Relay(DependencyProvider):
             except (Failure, SQLAlchemyError, *BROKEN) as exc:
                 log.warning("events wait", extra={"reason": f"{type(exc).__name__}: {exc}"})
                 self._close()
-                eventlet.sleep(0.5)
             with eventlet.Timeout(POLL_S, False):
                 self._wanted.wait()
             self._wanted = GreenEvent()
@@ -123,10 +123,8 @@ class Relay(DependencyProvider):
         """Send up to BATCH events; True if there may be more."""
         with self.sessions.read() as session:
             rows = list(session.execute(select(outbox).order_by(outbox.c.id).limit(BATCH)))
-            LAG.labels(self.container.service_name).set(len(rows))
-        if not rows:
-            return False
-        if not self._has_lease():
+            LAG.labels(self.container.service_name).set(len(rows) if len(rows) < BATCH else count_waiting(session))
+        if not rows or not self._has_lease():
             return False
         sent, unroutable = self._send(rows)
         with self.sessions.write() as session:
@@ -168,6 +166,7 @@ class Relay(DependencyProvider):
                 content_encoding="utf-8",
                 delivery_mode=2,
                 message_id=row.event_id,
+                application_headers={f"{HEADER_PREFIX}.trace_id": row.trace_id} if row.trace_id else {},
             )
             arguments = (0, exchange, row.event, bool(row.subscribers), False)
             channel.send_method(spec.Basic.Publish, "Bssbb", arguments, message)
@@ -187,18 +186,19 @@ class Relay(DependencyProvider):
                 sent.append(row.id)
             else:
                 held.add(row.aggregate_id)
-                unroutable.extend([row.id] if row.event_id in returned else [])
+            if row.event_id in returned:
+                unroutable.append(row.id)
+                self._declared.discard(row.event)  # somebody took the queues away
         return sent, unroutable
 
     def _open(self) -> Any:
         if self._channel is None:
             self._connection = connect(self.container.config[AMQP_URI_CONFIG_KEY])
-            self._channel = self._connection.channel()
-            self._channel.confirm_select()
-            self._next_tag = 0
-            self._declared = set()
-            name = f"{self.container.service_name}.events"
-            kombu.Exchange(name, type="topic", durable=True)(self._channel).declare()
+            self._connection.connection.sock.settimeout(CONFIRM_TIMEOUT_S)
+            channel = self._connection.channel()
+            channel.confirm_select()
+            get_event_exchange(self.container.service_name, self.container.config)(channel).declare()
+            self._next_tag, self._declared, self._channel = 0, set(), channel
         return self._channel
 
     def _declare(self, row: Row[Any]) -> None:
@@ -206,7 +206,7 @@ class Relay(DependencyProvider):
         if row.event in self._declared:
             return
         service = self.container.service_name
-        exchange = kombu.Exchange(f"{service}.events", type="topic", durable=True)
+        exchange = get_event_exchange(service, self.container.config)
         for subscriber in row.subscribers:
             name = queue_of(service, row.event, subscriber)
             kombu.Queue(name, exchange=exchange, routing_key=row.event, durable=True)(self._channel).declare()
@@ -214,11 +214,7 @@ class Relay(DependencyProvider):
 
     def _close(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            try:
-                connection.collect(socket_timeout=0.1)
-            except BROKEN as exc:
-                log.debug("closing a broken connection: %s", exc)
+        drop(connection)
 
 
 def count_waiting(session: Session) -> int:

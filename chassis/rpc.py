@@ -12,18 +12,19 @@ import inspect
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints
+from weakref import WeakValueDictionary
 
 import eventlet
 import msgspec
 import nameko.rpc
 from eventlet.event import Event
-from nameko.constants import CALL_ID_STACK_CONTEXT_KEY, HEADER_PREFIX
+from nameko.constants import HEADER_PREFIX
 from nameko.exceptions import UnserializableValueError, serialize
 from nameko.extensions import DependencyProvider, SharedExtension
 
-from chassis.amqp import Presence, Publisher, QueueConsumer
+from chassis.amqp import Presence, Publisher, QueueConsumer, SafeHeaders
 from chassis.context import caller_data
 from chassis.errors import Failure, OutcomeUnknown, ServiceError, Unavailable
 from chassis.types import Caller, refusals_of, service_of
@@ -85,10 +86,10 @@ class RpcConsumer(nameko.rpc.RpcConsumer):
     publisher = Publisher()
 
     def handle_result(self, message: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
-        error = None if exc_info is None else _describe(exc_info[1])
         try:
+            error = None if exc_info is None else _describe(exc_info[1])
             body = _encode({"result": result, "error": error})
-        except (TypeError, ValueError) as exc:
+        except Exception as exc:  # whatever a method may return: it must not end the container
             exc_info = (type(exc), exc, exc.__traceback__)
             body = _encode({"result": None, "error": serialize(UnserializableValueError(result))})
         reply_to = message.properties.get("reply_to")
@@ -111,7 +112,7 @@ def _describe(exc: BaseException) -> dict[str, Any]:
     return described
 
 
-class Rpc(nameko.rpc.Rpc):
+class Rpc(SafeHeaders, nameko.rpc.Rpc):
     """nameko's entry point, which drops a request whose deadline has passed: its caller no longer waits."""
 
     rpc_consumer = RpcConsumer()
@@ -139,9 +140,13 @@ def rpc(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 class ReplyListener(nameko.rpc.ReplyListener):
-    """nameko's, with reply slots that can be given up."""
+    """nameko's, with reply slots that can be given up, and that go with the last one who could wait for them."""
 
     queue_consumer = QueueConsumer()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reply_events: MutableMapping[str, Event] = WeakValueDictionary()
 
     def give_up(self, correlation_id: str) -> None:
         self._reply_events.pop(correlation_id, None)
@@ -159,15 +164,16 @@ class Breaker:
         self.failures = 0
         self.retry_at = 0.0
 
-    def require_closed(self, service: str) -> None:
+    def require_closed(self, service: str, timeout_s: float) -> None:
+        """Raise Unavailable while the target is left alone. Who passes then is the one that tries it."""
         if self.failures >= BREAKER_FAILURES:
             if time.monotonic() < self.retry_at:
                 raise Unavailable(service, "it did not answer lately; it is tried again in a moment")
-            self.retry_at = time.monotonic() + BREAKER_OPEN_S
+            self.retry_at = time.monotonic() + timeout_s  # the others wait for what becomes of this call
 
     def record(self, answered: bool) -> None:
         self.failures = 0 if answered else self.failures + 1
-        if self.failures == BREAKER_FAILURES:
+        if self.failures >= BREAKER_FAILURES:
             self.retry_at = time.monotonic() + BREAKER_OPEN_S
 
 
@@ -194,7 +200,7 @@ class Reply:
             raise OutcomeUnknown(self.service, "it did not answer in time")
         if body.get("error"):
             raise self._failure(body["error"])
-        return body["result"]
+        return body.get("result")
 
     def _failure(self, error: dict[str, Any]) -> Failure:
         if error.get("exc_type") == "ServiceError" and len(error.get("exc_args", ())) == 3:
@@ -239,14 +245,13 @@ class RpcClient(SharedExtension):
         context = dict(context or {})
         now = time.time()
         give_up_at = now + (self.timeout_s if timeout_s is None else timeout_s)
-        if context.get("deadline"):
+        if context.get("deadline") is not None:
             give_up_at = min(give_up_at, context["deadline"] / 1000)
         if give_up_at <= now:
             raise Unavailable(service, "no time was left to ask it")
-        self.breaker(service).require_closed(service)
-        self.presence.require(service)
+        self.presence.require(service, give_up_at - now)
+        self.breaker(service).require_closed(service, give_up_at - now)
         context["deadline"] = int(give_up_at * 1000)
-        context.setdefault(CALL_ID_STACK_CONTEXT_KEY, [])
         correlation_id = uuid.uuid4().hex
         event = self.replies.get_reply_event(correlation_id)
         try:
@@ -255,9 +260,10 @@ class RpcClient(SharedExtension):
                 f"{service}.{method}",
                 _encode({"args": args, "kwargs": kwargs or {}}),
                 mandatory=True,
+                timeout_s=max(0.0, give_up_at - time.time()),
                 correlation_id=correlation_id,
                 reply_to=self.replies.routing_key,
-                expiration=str(max(1, int((give_up_at - now) * 1000))),
+                expiration=str(max(1, int((give_up_at - time.time()) * 1000))),
                 application_headers={
                     f"{HEADER_PREFIX}.{name}": value for name, value in context.items() if value is not None
                 },
@@ -267,17 +273,9 @@ class RpcClient(SharedExtension):
             raise
         return Reply(self, service, correlation_id, event, give_up_at)
 
-    def call(
-        self,
-        service: str,
-        method: str,
-        kwargs: dict[str, Any] | None = None,
-        *,
-        timeout_s: float | None = None,
-        context: dict[str, Any] | None = None,
-    ) -> Any:
-        """One attempt, and its answer as plain JSON values."""
-        return self.send(service, method, (), kwargs, timeout_s=timeout_s, context=context).result()
+    def call(self, service: str, method: str, kwargs: dict[str, Any], **options: Any) -> Any:
+        """`send` once, and the answer as plain JSON values."""
+        return self.send(service, method, (), kwargs, **options).result()
 
 
 class Pending(Generic[R]):
@@ -290,7 +288,7 @@ class Pending(Generic[R]):
     def result(self) -> R:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return cast(R, self._bound.decode(self._reply.result()))
+                return cast(R, self._bound.result_of(self._reply))
             except OutcomeUnknown:
                 if attempt == ATTEMPTS or time.time() >= self._reply.give_up_at:
                     raise
@@ -305,22 +303,31 @@ class BoundMethod:
     def __init__(self, client: RpcClient, method: Callable[..., Any], worker_ctx: Any, tuning: dict[str, Any]) -> None:
         self.client, self.method, self.worker_ctx, self.tuning = client, method, worker_ctx, tuning
         self.service = service_of(method)
-        self.decode = decoder_of(method)
 
     def send(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Reply:
         context = {**self.worker_ctx.context_data, **self.tuning.get("context", {})}
         timeout_s = self.tuning.get("timeout_s")
         return self.client.send(self.service, self.method.__name__, args, kwargs, timeout_s=timeout_s, context=context)
 
+    def result_of(self, reply: Reply) -> Any:
+        """The reply as the contract has it. What the contract does not know is an unknown outcome."""
+        try:
+            return msgspec.convert(reply.result(), result_type_of(self.method))
+        except ServiceError as exc:
+            if is_refusal(self.method, exc):
+                raise
+            raise OutcomeUnknown(self.service, f"refused, which its contract does not list: {exc}") from exc
+        except msgspec.ValidationError as exc:
+            raise OutcomeUnknown(self.service, f"answered what its contract does not say: {exc}") from exc
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return Pending[Any](self, args, kwargs).result()
 
 
 @functools.cache
-def decoder_of(method: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Turn a reply's plain JSON values into what the contract says the method returns."""
-    result_type = get_type_hints(method, include_extras=True)["return"]
-    return lambda value: msgspec.convert(value, result_type)
+def result_type_of(method: Callable[..., Any]) -> Any:
+    """What the contract says that a method returns."""
+    return get_type_hints(method, include_extras=True)["return"]
 
 
 @functools.cache

@@ -19,7 +19,6 @@ from eventlet.event import Event as GreenEvent
 from nameko.exceptions import ConfigurationError
 from nameko.extensions import DependencyProvider
 from prometheus_client import Counter
-from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -135,7 +134,7 @@ class Sagas(DependencyProvider):
                         f"saga {definition.name} version {definition.version} has other steps than the one of that "
                         "version before: give the changed definition the next version and keep the old one beside it."
                     )
-        event.listen(self.sessions.factory, "after_commit", self._after_commit)
+        self.sessions.on_commit("sagas", self._drive_all)
         self._poller = self.container.spawn_managed_thread(self._poll, identifier="saga poll")
 
     def stop(self) -> None:
@@ -148,8 +147,8 @@ class Sagas(DependencyProvider):
         if self._poller is not None:
             self._poller.kill()
 
-    def _after_commit(self, session: Session) -> None:
-        for held in session.info.pop("sagas", ()):
+    def _drive_all(self, begun: list[Held]) -> None:
+        for held in begun:
             self.pool.spawn_n(self._drive, held)
 
     def _poll(self) -> None:

@@ -31,7 +31,9 @@ class CallContext(DependencyProvider):
         bind_service(self.container.service_name)
 
     def get_dependency(self, worker_ctx: Any) -> Call:
-        return from_context_data(worker_ctx.data)
+        call = from_context_data(worker_ctx.data)
+        worker_ctx.data["trace_id"] = call.trace_id  # whatever this call leads to has the same one
+        return call
 
     def worker_setup(self, worker_ctx: Any) -> None:
         self._started[worker_ctx] = time.perf_counter()

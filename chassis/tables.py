@@ -53,6 +53,7 @@ outbox = Table(
     Column("sequence", Integer, nullable=False),
     Column("subscribers", JSON, nullable=False),
     Column("payload", Text, nullable=False),
+    Column("trace_id", String(64)),
     Column("attention", Text),
     Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("event", "aggregate_id", "sequence", name="uq_outbox_aggregate_sequence"),

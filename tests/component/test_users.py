@@ -375,7 +375,7 @@ def test_a_strangers_account_is_not_made_an_operator(sessions, caplog):
 
 
 def test_two_active_keys_cannot_be(database):
-    with database.read() as session, pytest.raises(Exception, match=r"(?i)unique"):
+    with database.write() as session, pytest.raises(Exception, match=r"(?i)unique"):
         session.execute(text("INSERT INTO signing_key SELECT 'k2', private_key, active, created_at FROM signing_key"))
 
 
