@@ -5,6 +5,7 @@ import eventlet
 eventlet.monkey_patch()  # before anything else is imported
 
 import os  # noqa: E402
+import shutil  # noqa: E402
 import uuid  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -28,28 +29,43 @@ def pytest_configure(config: Any) -> None:
         config.option.RABBIT_API_URI = os.environ["RABBIT_CTL_URI"]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_uri(request: Any, tmp_path: Path) -> Iterator[Callable[[str], str]]:
-    """service -> the URI of its migrated, empty database: once on SQLite, once on PostgreSQL."""
-    if request.param == "sqlite":
-        yield lambda service: _migrated(service, f"sqlite:///{tmp_path}/{service}.db")
-        return
-    server = make_url(os.environ["PG_URI"])
-    made: list[str] = []
+class Templates:
+    """Migrated, empty databases, made once in a run; a test gets a copy."""
 
-    def create(service: str) -> str:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: list[str] = []
+
+    def sqlite(self, service: str, path: Path) -> str:
+        """Copy the service's file to `path`; answers its URI."""
+        template = self.folder / f"{service}.db"
+        if not template.exists():
+            migrate(service, f"sqlite:///{template}")
+        shutil.copyfile(template, path)
+        return f"sqlite:///{path}"
+
+    def postgresql(self, service: str) -> str:
+        """Make a database like the service's; answers its URI."""
+        template = f"t_{service}_{self.folder.name.replace('-', '_')}_{os.getpid()}"
+        if template not in self.made:
+            on_server(f"CREATE DATABASE {template} ENCODING 'UTF8' TEMPLATE template0")
+            self.made.append(template)
+            migrate(service, _uri_of(template))
         name = f"t_{service}_{uuid.uuid4().hex[:12]}"
-        _on_server(server, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
-        made.append(name)
-        uri = server.set(drivername="postgresql+psycopg2", database=name)
-        return _migrated(service, uri.render_as_string(hide_password=False))
+        on_server(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.made.append(name)
+        return _uri_of(name)
 
-    yield create
-    for name in made:
-        _on_server(server, f"DROP DATABASE {name} WITH (FORCE)")
+    def drop(self, *names: str) -> None:
+        """These databases; all of them when none is named."""
+        for name in names or tuple(self.made):
+            on_server(f"DROP DATABASE {name} WITH (FORCE)")
+            self.made.remove(name)
 
 
-def _on_server(server: Any, statement: str) -> None:
+def on_server(statement: str) -> None:
+    """Run one statement on the server of PG_URI."""
+    server = make_url(os.environ["PG_URI"])
     connection = psycopg2.connect(
         host=server.host, port=server.port, user=server.username, password=server.password, dbname=server.database
     )
@@ -59,9 +75,34 @@ def _on_server(server: Any, statement: str) -> None:
     connection.close()
 
 
-def _migrated(service: str, uri: str) -> str:
-    migrate(service, uri)
-    return uri
+def _uri_of(database: str) -> str:
+    uri = make_url(os.environ["PG_URI"]).set(drivername="postgresql+psycopg2", database=database)
+    return uri.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Templates]:
+    made = Templates(tmp_path_factory.mktemp("templates"))
+    yield made
+    made.drop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_uri(request: Any, tmp_path: Path, templates: Templates) -> Iterator[Callable[[str], str]]:
+    """service -> the URI of its migrated, empty database: once on SQLite, once on PostgreSQL."""
+    if request.param == "sqlite":
+        yield lambda service: templates.sqlite(service, tmp_path / f"{service}.db")
+        return
+    made: list[str] = []
+
+    def create(service: str) -> str:
+        uri = templates.postgresql(service)
+        made.append(str(make_url(uri).database))
+        return uri
+
+    yield create
+    if made:
+        templates.drop(*made)
 
 
 @pytest.fixture
@@ -107,10 +148,10 @@ def config(rabbit_config: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def migrated_config(config: dict[str, Any]) -> dict[str, Any]:
+def migrated_config(config: dict[str, Any], templates: Templates) -> dict[str, Any]:
     """`config` with all its databases migrated."""
     for key, uri in config["DB_URIS"].items():
-        migrate(key.split(":")[0], uri)
+        templates.sqlite(key.split(":")[0], Path(make_url(uri).database))
     return config
 
 
