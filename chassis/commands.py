@@ -59,7 +59,8 @@ def command(fn: Callable[..., Any] | None = None, *, retriable: bool = False) ->
     """Serve a method over RPC as an action behind the barrier. Its keyword `key` says which one it is.
 
     Inside a local command `self.db.session` is the open write transaction. A refusal is a ServiceError; it is stored,
-    unless `retriable`: then the same key may succeed later.
+    unless `retriable`: then the same key may succeed later. `auth.forbidden` leaves nothing behind: nobody may use up
+    another's key.
     """
     if fn is None:
         return functools.partial(command, retriable=retriable)
@@ -81,12 +82,15 @@ def undo(fn: Callable[P, None]) -> Callable[P, None]: ...
 def undo(fn: Callable[..., Any]) -> Any:
     """Serve a method over RPC as the undo of an action: it gets the action's input and key, never its result.
 
-    Repeating it changes nothing, and so does undoing what never happened; a late action is refused from then on.
+    Repeating it changes nothing, and so does undoing what never happened; a late action is refused from then on. So
+    only other services may.
     """
     run = _outside_undo if inspect.isgeneratorfunction(fn) else _local_undo
 
     @functools.wraps(fn)
     def take_back(self: HasDatabase, **arguments: Any) -> None:
+        if call := current_call():
+            call.require_trusted()
         run(self, fn, arguments)
 
     return rpc(take_back)
@@ -216,7 +220,7 @@ def claim(session: Session, key: str, command_name: str, command_input: Any, sta
     row = dict(
         key=key,
         command=command_name,
-        input_hash=hash_of(command_input),
+        input_hash=_fingerprint(command_input),
         state=state,
         saga_owner=call.caller.service if call and call.caller else None,
         saga_id=call.saga_id if call else None,
@@ -255,7 +259,7 @@ def peek(session: Session, key: str, command_name: str, command_input: Any, resu
 
 
 def _require_same(row: Row[Any], command_name: str, command_input: Any) -> None:
-    same = row.command == command_name and row.input_hash == hash_of(command_input)
+    same = row.command == command_name and row.input_hash == _fingerprint(command_input)
     if row.state in ("started", "ok", "failed") and not same:
         raise ServiceError("command.key_reused", "This key was used before with other input: take a new one.")
 
@@ -271,6 +275,8 @@ def store_refusal(session: Session, key: str, refusal: ServiceError) -> None:
 
 
 def _store_refusal(session: Session, key: str, refusal: ServiceError, retriable: bool, state: str) -> None:
+    if refusal.code == "auth.forbidden":
+        raise refusal  # out of the transaction, and with it the claim
     if retriable:
         session.execute(delete(inbox).where(inbox.c.key == key, inbox.c.state == state))
     else:
@@ -289,6 +295,13 @@ def _set(session: Session, key: str, **values: Any) -> None:
 def hash_of(command_input: Any) -> str:
     """The SHA-256 of an input's canonical JSON: two inputs are the same if theirs are."""
     return hashlib.sha256(_encode(command_input)).hexdigest()
+
+
+def _fingerprint(command_input: Any) -> str:
+    """Of the input and of the customer who gives it: another one with the same key gets no stored answer."""
+    call = current_call()
+    whose = None if call is None or call.is_trusted() or call.caller is None else call.caller.customer_id or ""
+    return hash_of([whose, command_input])
 
 
 def _input_of(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def shift_clock(offset: timedelta) -> None:
 
 def new_engine(uri: str, pool_size: int) -> Engine:
     """An engine with the settings that this platform's promises rest on. Side effect: none until it connects."""
-    options: dict[str, Any] = {"max_overflow": 0, "pool_timeout": POOL_WAIT_S}
+    # hide_parameters: an exception's text goes to the log, and the values are customers'
+    options: dict[str, Any] = {"max_overflow": 0, "pool_timeout": POOL_WAIT_S, "hide_parameters": True}
     if not uri.startswith("sqlite"):  # a server's connections are shared by all instances of all services
         return create_engine(uri, **options, pool_size=min(pool_size, POSTGRES_POOL), pool_pre_ping=True)
     own_waiting = {"timeout": 0, "check_same_thread": False}

@@ -30,7 +30,7 @@ def loads(raw: bytes) -> Any:
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _check_depth(value)
     if b"\\u" in raw:
-        _check_text(value)
+        require_plain(value)
     return value
 
 
@@ -43,7 +43,8 @@ def _check_depth(value: Any) -> None:
     raise BadJson(f"It is nested deeper than {MAX_DEPTH}.")
 
 
-def _check_text(value: Any) -> None:
+def require_plain(value: Any) -> None:
+    """Raises BadJson for NUL, half of a surrogate pair, or an integer beyond 2^53 anywhere in plain JSON values."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -52,6 +53,8 @@ def _check_text(value: Any) -> None:
                 raise BadJson("A string holds the character NUL.")
             if any("\ud800" <= char <= "\udfff" for char in item):
                 raise BadJson("A string holds half of a surrogate pair.")
+        elif isinstance(item, int) and abs(item) > MAX_INTEGER:
+            raise BadJson("An integer is beyond 2^53, which not every reader can hold.")
         elif isinstance(item, dict):
             pending += item
             pending += item.values()

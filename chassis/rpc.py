@@ -8,7 +8,6 @@ Every call has a deadline, which travels with it and shrinks on its way; a serve
 """
 
 import functools
-import inspect
 import random
 import time
 import uuid
@@ -21,10 +20,11 @@ import msgspec
 import nameko.rpc
 from eventlet.event import Event
 from nameko.constants import HEADER_PREFIX
-from nameko.exceptions import UnserializableValueError, serialize
+from nameko.exceptions import IncorrectSignature, UnserializableValueError, serialize
 from nameko.extensions import DependencyProvider, SharedExtension
 
 from chassis.amqp import Presence, Publisher, QueueConsumer, SafeHeaders
+from chassis.arguments import typed
 from chassis.context import caller_data
 from chassis.errors import Failure, OutcomeUnknown, ServiceError, Unavailable
 from chassis.types import Caller, refusals_of, service_of
@@ -42,41 +42,6 @@ _encode = msgspec.json.Encoder().encode
 
 
 # --- the serving side
-
-
-def typed(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Make `fn` convert its plain JSON arguments to the types in its signature.
-
-    Raises ServiceError `request.invalid` where they do not fit, before `fn` runs; its details name the field.
-    """
-    signature = inspect.signature(fn)
-    hints = get_type_hints(fn, include_extras=True)
-    fields = [
-        (name, hints[name], msgspec.field(name=name))
-        if parameter.default is parameter.empty
-        else (name, hints[name], parameter.default)
-        for name, parameter in list(signature.parameters.items())[1:]
-    ]
-    arguments_type = msgspec.defstruct(f"{fn.__name__}_arguments", fields, kw_only=True)
-    names = [name for name, *_ in fields]
-
-    @functools.wraps(fn)
-    def convert_and_call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            bound = signature.bind(self, *args, **kwargs).arguments
-            bound.pop(next(iter(signature.parameters)))
-            arguments = msgspec.convert(bound, arguments_type)
-        except (TypeError, msgspec.ValidationError) as exc:
-            raise ServiceError("request.invalid", *_explain(exc)) from None
-        return fn(self, **{name: getattr(arguments, name) for name in names})
-
-    return convert_and_call
-
-
-def _explain(exc: Exception) -> tuple[str, dict[str, str]]:
-    sentence, _, path = str(exc).partition(" - at `$")
-    field = path.rstrip("`").lstrip(".")
-    return sentence, {"field": field} if field else {}
 
 
 class RpcConsumer(nameko.rpc.RpcConsumer):
@@ -126,6 +91,12 @@ class Rpc(SafeHeaders, nameko.rpc.Rpc):
             self.rpc_consumer.queue_consumer.ack_message(message)
             return
         super().handle_message(body, message)
+
+    def check_signature(self, args: Any, kwargs: Any) -> None:
+        try:
+            super().check_signature(args, kwargs)
+        except IncorrectSignature as exc:
+            raise ServiceError("request.invalid", f"{exc}.") from None
 
 
 _entrypoint = Rpc.decorator

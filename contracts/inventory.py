@@ -1,10 +1,16 @@
 """inventory: how many units of each sku there are, and for whom they are held."""
 
 from datetime import datetime
-from typing import Protocol
+from typing import Annotated, Protocol
+
+import msgspec
 
 from chassis.types import Event, Message, api, event, refuses
-from contracts.common import Line
+from contracts.common import Line, Sku, Text
+
+OrderId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Lines = Annotated[list[Line], msgspec.Meta(min_length=1, max_length=1000)]
+Difference = Annotated[int, msgspec.Meta(ge=-1_000_000, le=1_000_000)]
 
 
 class Stock(Message):
@@ -57,35 +63,35 @@ class InventoryApi(Protocol):
         ...
 
     @refuses("inventory.insufficient", "inventory.unknown_sku")
-    def reserve(self, order_id: str, lines: list[Line], *, key: str) -> Reservation:
+    def reserve(self, order_id: OrderId, lines: Lines, *, key: str) -> Reservation:
         """Hold units for an order until it is committed or released: all lines or none."""
         ...
 
-    def release(self, order_id: str, lines: list[Line], *, key: str) -> None:
+    def release(self, order_id: OrderId, lines: Lines, *, key: str) -> None:
         """Undo of `reserve`, by its key: the units are available again."""
         ...
 
     @refuses("inventory.not_reserved")
-    def commit(self, order_id: str, *, key: str) -> Reservation:
+    def commit(self, order_id: OrderId, *, key: str) -> Reservation:
         """Held units become sold. Retriable: a refusal is not kept."""
         ...
 
     @refuses("inventory.unknown_sku", "inventory.not_sold")
-    def restock(self, lines: list[Line], reason: str, *, key: str) -> list[Stock]:
+    def restock(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
         """Sold units that came back in good order are available again."""
         ...
 
     @refuses("inventory.unknown_sku", "inventory.insufficient")
-    def write_off(self, lines: list[Line], reason: str, *, key: str) -> list[Stock]:
+    def write_off(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
         """Available units that are lost or broken leave the books: received and available go down."""
         ...
 
     @refuses("inventory.insufficient")
-    def adjust(self, sku: str, quantity: int, reason: str, *, key: str) -> Stock:
+    def adjust(self, sku: Sku, quantity: Difference, reason: Text, *, key: str) -> Stock:
         """Add (or, below zero, take away) units found by counting. A new sku begins with its first units."""
         ...
 
-    def receive(self, lines: list[Line], reason: str, *, key: str) -> list[Stock]:
+    def receive(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
         """Goods came in: up to 1,000 lines at once."""
         ...
 

@@ -8,8 +8,8 @@ from chassis.outbox import Relay
 from chassis.provide import provided
 from chassis.rpc import rpc
 from chassis.service import CallContext
-from contracts.common import Line
-from contracts.inventory import Reservation, Stock, StockAudit
+from contracts.common import Line, Sku, Text
+from contracts.inventory import Difference, Lines, OrderId, Reservation, Stock, StockAudit
 from services.inventory import store
 from services.inventory.domain import merged
 from services.inventory.models import Base
@@ -24,23 +24,26 @@ class InventoryService:
 
     @rpc
     def stock_of(self, sku: str) -> Stock:
+        self.call.require_staff()
         with self.db.read() as session:
             return store.stock_of(session, sku)
 
     @command
-    def reserve(self, order_id: str, lines: list[Line], *, key: str) -> Reservation:
+    def reserve(self, order_id: OrderId, lines: Lines, *, key: str) -> Reservation:
+        self.call.require_trusted()
         wanted = merged(lines)
         store.move(self.db.session, wanted, kind="reserve", available=-1, reserved=1)
         return store.keep_reservation(self.db.session, order_id, wanted)
 
     @undo
-    def release(self, order_id: str, lines: list[Line], *, key: str) -> None:
+    def release(self, order_id: OrderId, lines: Lines, *, key: str) -> None:
         held = store.end_reservation(self.db.session, order_id, "released")
         if held:
             store.move(self.db.session, held, kind="release", available=1, reserved=-1)
 
     @command(retriable=True)
-    def commit(self, order_id: str, *, key: str) -> Reservation:
+    def commit(self, order_id: OrderId, *, key: str) -> Reservation:
+        self.call.require_trusted()
         held = store.end_reservation(self.db.session, order_id, "committed")
         if held is None:
             raise ServiceError("inventory.not_reserved", f"Nothing is held for order {order_id!r}.")
@@ -50,7 +53,7 @@ class InventoryService:
         )
 
     @command(retriable=True)
-    def restock(self, lines: list[Line], reason: str, *, key: str) -> list[Stock]:
+    def restock(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
         self.call.require_staff()
         back = merged(lines)
         try:
@@ -62,14 +65,14 @@ class InventoryService:
         return self._noted(back, "restock", reason)
 
     @command
-    def write_off(self, lines: list[Line], reason: str, *, key: str) -> list[Stock]:
+    def write_off(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
         self.call.require_staff()
         lost = merged(lines)
         store.move(self.db.session, lost, kind="write_off", available=-1, received=-1)
         return self._noted(lost, "write_off", reason)
 
     @command
-    def adjust(self, sku: str, quantity: int, reason: str, *, key: str) -> Stock:
+    def adjust(self, sku: Sku, quantity: Difference, reason: Text, *, key: str) -> Stock:
         self.call.require_staff()
         if quantity < 0:
             store.move(self.db.session, [(sku, -quantity)], kind="adjust", available=-1, received=-1)
@@ -78,7 +81,7 @@ class InventoryService:
         return self._noted([(sku, quantity)], "adjust", reason)[0]
 
     @command
-    def receive(self, lines: list[Line], reason: str, *, key: str) -> list[Stock]:
+    def receive(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
         self.call.require_staff()
         goods = merged(lines)
         for sku, quantity in goods:
@@ -91,7 +94,7 @@ class InventoryService:
         with self.db.read() as session:
             return store.audit(session)
 
-    def _noted(self, lines: store.Lines, kind: str, reason: str) -> list[Stock]:
+    def _noted(self, lines: store.Lines, kind: str, reason: Text) -> list[Stock]:
         caller = self.call.caller
         author = (caller and (caller.customer_id or caller.service)) or "operator"
         store.note(self.db.session, lines, kind, reason, author)

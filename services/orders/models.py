@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, String, Text, text
+from sqlalchemy import JSON, BigInteger, Index, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from chassis.db import UtcDateTime
@@ -40,10 +40,10 @@ class Order(Base):
     address: Mapped[dict[str, Any]] = mapped_column(JSON)
     lines: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     currency: Mapped[str] = mapped_column(String(3))
-    items_amount: Mapped[int]
-    shipping_amount: Mapped[int]
-    tax_amount: Mapped[int]
-    total_amount: Mapped[int]
+    items_amount: Mapped[int] = mapped_column(BigInteger)
+    shipping_amount: Mapped[int] = mapped_column(BigInteger)
+    tax_amount: Mapped[int] = mapped_column(BigInteger)
+    total_amount: Mapped[int] = mapped_column(BigInteger)
     payment_method: Mapped[str] = mapped_column(String(20))
     payment_status: Mapped[str] = mapped_column(String(20), default="none")
     shipment_status: Mapped[str] = mapped_column(String(20), default="none")

@@ -85,7 +85,7 @@ class OrdersService:
         key: str,
     ) -> Order:
         self._require_owner(customer_id)
-        claimed = f"{customer_id}:orders.place:{key}"
+        claimed = f"{customer_id}:place:{key}"
         asked = dict(shipping_address=shipping_address, payment_method=payment_method, expected_total=expected_total)
         order_id = self._placed_before(claimed, asked)
         if order_id is None:

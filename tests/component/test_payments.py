@@ -425,7 +425,7 @@ def test_a_hook_that_is_not_surely_the_acquirers_is_refused_and_changes_nothing(
     body = hook("payment.authorized", order, f"{order}:a")
     ages = {"stale": -301, "ahead": 301}
     good = sign("other" if forged == "secret" else "hook-secret", body.encode(), time.time() + ages.get(forged, 0))
-    signature = {"empty": "", "garbage": "t=x,v1=y", "not ascii": "t=1,v1=\ud800"}.get(forged, good)
+    signature = {"empty": "", "garbage": "t=x,v1=y", "not ascii": "t=1,v1=\u00e9"}.get(forged, good)
     asked = body.replace("EUR", "USD") if forged == "body" else body
     assert refusal(lambda: payments.acquirer_hook(signature, asked)).code == "payments.bad_signature"
     assert payments.get(order).status == "none"

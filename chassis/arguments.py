@@ -1,0 +1,70 @@
+"""A served method's arguments, made into the types of its signature; what no service could take is refused here."""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+
+from chassis.errors import ServiceError
+from chassis.jsonsafe import BadJson, require_plain
+
+Key = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+"""What every `key` that its contract calls a str has to be."""
+
+_encode = msgspec.json.Encoder().encode
+_ODD = re.compile(rb"\\u0000|[0-9]{16}")  # in encoded arguments: perhaps a NUL, or a very large integer
+
+
+def typed(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Make `fn` convert its plain JSON arguments to the types in its signature.
+
+    Raises ServiceError `request.invalid` where they do not fit, before `fn` runs; its details name the field. NUL,
+    halves of surrogate pairs and integers beyond 2^53 never fit: no database takes them all.
+    """
+    signature = inspect.signature(fn)
+    hints = get_type_hints(fn, include_extras=True)
+    if hints.get("key") is str:
+        hints["key"] = Key
+    fields = [
+        (name, hints[name], msgspec.field(name=name))
+        if parameter.default is parameter.empty
+        else (name, hints[name], parameter.default)
+        for name, parameter in list(signature.parameters.items())[1:]
+    ]
+    arguments_type = msgspec.defstruct(f"{fn.__name__}_arguments", fields, kw_only=True)
+    names = [name for name, *_ in fields]
+
+    @functools.wraps(fn)
+    def convert_and_call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = signature.bind(self, *args, **kwargs).arguments
+            bound.pop(next(iter(signature.parameters)))
+            arguments = msgspec.convert(bound, arguments_type)
+        except (TypeError, msgspec.ValidationError) as exc:
+            raise ServiceError("request.invalid", *_explain(exc)) from None
+        _require_plain(arguments)
+        return fn(self, **{name: getattr(arguments, name) for name in names})
+
+    return convert_and_call
+
+
+def _require_plain(arguments: msgspec.Struct) -> None:
+    try:
+        if not _ODD.search(_encode(arguments)):
+            return
+    except UnicodeEncodeError:  # half of a surrogate pair
+        pass
+    for name in arguments.__struct_fields__:
+        try:
+            require_plain(msgspec.to_builtins(getattr(arguments, name)))
+        except BadJson as exc:
+            raise ServiceError("request.invalid", str(exc), {"field": name}) from None
+
+
+def _explain(exc: Exception) -> tuple[str, dict[str, str]]:
+    sentence, _, path = str(exc).partition(" - at `$")
+    field = path.rstrip("`").lstrip(".")
+    return sentence, {"field": field} if field else {}
