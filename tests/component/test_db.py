@@ -144,7 +144,8 @@ def test_an_exception_undoes_a_write(database):
             put(session)
             raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, fail)
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert count(database) == 0
 
 
@@ -185,7 +186,8 @@ def test_a_write_inside_a_write_is_refused_and_nothing_is_written(database):
             with worker.write():
                 pytest.fail("it must not begin")
 
-    pytest.raises(RuntimeError, nest, match="open already")
+    with pytest.raises(RuntimeError, match="open already"):
+        nest()
     worker.close()
     assert count(database) == 0
 
