@@ -8,7 +8,7 @@ import yaml
 from scripts.broker import CONTAINER_IMAGE
 from tests.architecture import dockerfile
 from tests.architecture.source import ROOT
-from tests.contract.shop import SERVICES
+from tests.contract.services import SERVICES
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::(-?)([^}]*))?\}")
 SANDBOXES = ("acquirer", "carrier")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.architecture import dockerfile
 from tests.architecture.source import ROOT, imports_of, top
-from tests.contract.shop import SERVICES
+from tests.contract.services import SERVICES
 
 PROGRAMS = [
     *(("service", service) for service in SERVICES),

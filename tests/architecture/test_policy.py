@@ -8,7 +8,7 @@ from chassis.routes import UNSAFE
 from chassis.types import CUSTOMER, OPERATOR, STAFF
 from edge.errors import STATUS
 from gateway import GatewayService
-from tests.contract.shop import SERVICES, promised
+from tests.contract.services import SERVICES, promised
 
 PUBLIC = {
     "POST /v1/users",

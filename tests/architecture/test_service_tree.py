@@ -22,7 +22,7 @@ from nameko.standalone.rpc import ServiceRpcProxy
 from chassis.errors import ServiceError
 from scripts.processes import free_port, wait_until
 from tests.architecture import dockerfile
-from tests.contract.shop import SERVICES
+from tests.contract.services import SERVICES
 
 STARTS_WITHIN_S, STOPS_WITHIN_S = 60, 5
 

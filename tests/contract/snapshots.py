@@ -12,7 +12,7 @@ import msgspec
 
 from chassis.openapi import openapi_document
 from gateway import VERSION, GatewayService
-from tests.contract.shop import SERVICES, events, promised
+from tests.contract.services import SERVICES, events, promised
 
 FOLDER = Path(__file__).resolve().parent / "snapshots"
 

@@ -8,7 +8,7 @@ import pytest
 from nameko.events import SERVICE_POOL, EventHandler
 from nameko.rpc import Rpc
 
-from tests.contract.shop import SERVICES, all_events, api, entrypoints, promised, service_class
+from tests.contract.services import SERVICES, all_events, api, entrypoints, promised, service_class
 
 METHODS = [(service, name) for service in SERVICES for name in promised(service)]
 SUBSCRIPTIONS = [(event, subscriber) for event in all_events() for subscriber in event.__subscribers__]

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, create_engine, inspect
 from chassis import tables
 from chassis.db import Database
 from chassis.saga_engine import Sagas
-from tests.contract.shop import SERVICES, service_class
+from tests.contract.services import SERVICES, service_class
 
 SEARCH_INDEX = "product_words"
 """Each database keeps it in its own way (SQLite in several tables of this prefix), so it is no model."""

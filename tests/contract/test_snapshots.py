@@ -4,7 +4,7 @@ import difflib
 
 import pytest
 
-from tests.contract.shop import SERVICES
+from tests.contract.services import SERVICES
 from tests.contract.snapshots import FOLDER, current
 
 NAMES = [*(f"{service}.json" for service in SERVICES), "openapi.json"]
