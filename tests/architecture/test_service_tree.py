@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -24,7 +23,8 @@ from scripts.processes import free_port, wait_until
 from tests.architecture import dockerfile
 from tests.contract.services import SERVICES
 
-STARTS_WITHIN_S, STOPS_WITHIN_S = 60, 5
+STARTS_WITHIN_S = 60
+STOPS_WITHIN_S = 10  # Docker's patience, before it kills. On a machine with nothing else to do it takes 2 to 3
 
 FIRST_ANSWER = {
     "users": lambda users: users.profile("nobody"),
@@ -107,12 +107,9 @@ def is_served(amqp_uri, queue):
 
 
 def stop(process, output):
-    """SIGTERM; how it ended, and that it was in time."""
-    began = time.monotonic()
+    """SIGTERM; it ends well, and in time."""
     process.send_signal(signal.SIGTERM)
-    code = process.wait(3 * STOPS_WITHIN_S)
-    assert code == 0, output.read_text()
-    assert time.monotonic() - began < STOPS_WITHIN_S
+    assert process.wait(STOPS_WITHIN_S) == 0, output.read_text()
 
 
 def answer(call):
