@@ -38,8 +38,13 @@ class Client:
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         payload = None if body is None else json.dumps(body)
-        self.connection.request(method, path, payload, {**self.headers, **headers})
-        response = self.connection.getresponse()
+        try:
+            self.connection.request(method, path, payload, {**self.headers, **headers})
+            response = self.connection.getresponse()
+        except (BrokenPipeError, http.client.RemoteDisconnected):  # it had been idle for long
+            self.connection.close()
+            self.connection.request(method, path, payload, {**self.headers, **headers})
+            response = self.connection.getresponse()
         content = response.read()
         if response.status >= 400:
             raise RuntimeError(f"{method} {path}: {response.status} {content.decode()}")

@@ -6,6 +6,7 @@ begins by trying BEGIN IMMEDIATE again and again, yielding in between, until the
 
 import random
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,7 +30,7 @@ BUSY_PAUSE_S = (0.001, 0.02)
 POOL_WAIT_S = 5.0
 COMMITS = Counter("rialto_commits", "Write transactions that were committed")
 POSTGRES_POOL = 8
-_WRITE = "rialto_write"
+_WRITE, _CLOCK = "rialto_write", "rialto_clock"
 _SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _clock_offset = timedelta()
 
@@ -54,12 +55,18 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def now(session: Session) -> datetime:
-    """The database's time: the only clock of sagas, leases and rows. Tests move it with `shift_clock`."""
+    """The database's time: the only clock of sagas, leases and rows. Tests move it with `shift_clock`.
+
+    SQLite's is this machine's. A server is asked once for each session, which counts on from there by itself.
+    """
     if session.get_bind().dialect.name == "sqlite":
-        written = session.scalar(text("SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')"))
-        return datetime.fromisoformat(str(written)) + _clock_offset
-    moment: datetime = session.scalar(text("SELECT clock_timestamp()"))
-    return moment.astimezone(UTC) + _clock_offset
+        return datetime.now(UTC) + _clock_offset
+    if _CLOCK not in session.info:
+        moment = session.scalar(text("SELECT clock_timestamp()"))
+        session.info[_CLOCK] = (moment.astimezone(UTC), time.monotonic())
+    asked: datetime
+    asked, at = session.info[_CLOCK]
+    return asked + timedelta(seconds=time.monotonic() - at) + _clock_offset
 
 
 def shift_clock(offset: timedelta) -> None:
