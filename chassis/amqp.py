@@ -5,7 +5,8 @@ that publish. Requests and replies go without confirms: a deadline tells their c
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from logging import getLogger
 from typing import Any
 
@@ -24,6 +25,7 @@ from chassis.errors import Unavailable
 CONNECT_TIMEOUT_S = 3
 HEARTBEAT_S = 20
 PUBLISH_TIMEOUT_S = 5.0
+RECONNECT_S = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}
 PRESENCE_TTL_S = 1.0
 BROKEN = (AMQPError, OSError, kombu.exceptions.OperationalError)
 """What a lost or refused connection raises: the broker is away, which callers see as Unavailable."""
@@ -66,7 +68,17 @@ class SafeHeaders(HeaderDecoder):
 
 
 class QueueConsumer(NamekoQueueConsumer):
-    """nameko's, with an acknowledgement that a dead channel cannot turn into the death of the container."""
+    """nameko's, with an acknowledgement that a dead channel cannot turn into the death of the container.
+
+    It may start before the broker: it is there as soon as the broker is.
+    """
+
+    @contextmanager
+    def establish_connection(self) -> Iterator[kombu.Connection]:
+        """Connect, however long that takes. kombu's own pauses grow to half a minute."""
+        with self.create_connection() as connection:
+            connection.ensure_connection(self.on_connection_error, **RECONNECT_S)
+            yield connection
 
     def ack_message(self, message: Any) -> None:
         try:
@@ -207,53 +219,58 @@ class Presence(SharedExtension):
         self._lock = Semaphore()
         self._connection: kombu.Connection | None = None
         self._known: dict[str, tuple[float, int]] = {}
+        self._asking: dict[str, Any] = {}
 
     def require(self, service: str, timeout_s: float) -> None:
         """Raise Unavailable unless the service has an instance, or if the broker does not say so in time."""
-        consumers = self._lately(service)
-        if consumers is None:
-            with eventlet.Timeout(timeout_s, Unavailable("broker", "it does not answer")), self._lock:
-                consumers = self._ask(service)
+        asked_at, consumers = self._known.get(service, (0.0, 0))
+        if time.monotonic() - asked_at > PRESENCE_TTL_S:
+            asking = self._asking.get(service)
+            if asking is None:  # a green thread of its own: who has little time does not spoil it for the others
+                asking = self._asking[service] = eventlet.spawn(self._ask, service)
+            with eventlet.Timeout(timeout_s, Unavailable("broker", "it does not answer")):
+                consumers = asking.wait()
+        if isinstance(consumers, Unavailable):
+            raise consumers
         if not consumers:
             raise Unavailable(service, "no instance of it is running")
 
-    def _lately(self, service: str) -> int | None:
-        asked_at, consumers = self._known.get(service, (0.0, 0))
-        return consumers if time.monotonic() - asked_at < PRESENCE_TTL_S else None
-
-    def _ask(self, service: str) -> int:
-        consumers = self._lately(service)  # somebody may have asked while we waited for the lock
-        if consumers is None:
-            try:
+    def _ask(self, service: str) -> int | Unavailable:
+        try:
+            with self._lock:
                 consumers = self._count(service)
-            except BROKEN:
-                try:
-                    consumers = self._count(service)
-                except BROKEN as exc:
-                    raise Unavailable("broker", f"no connection: {type(exc).__name__}") from exc
             self._known[service] = (time.monotonic(), consumers)
-        return consumers
+            return consumers
+        except BROKEN as exc:
+            return Unavailable("broker", f"no connection: {type(exc).__name__}")
+        finally:
+            del self._asking[service]
 
     def _count(self, service: str) -> int:
+        if self._connection is not None:
+            try:
+                return self._count_on(self._connection, service)
+            except BROKEN:  # it had gone stale
+                self._close()
+        self._connection = connect(self.container.config[AMQP_URI_CONFIG_KEY])
+        self._connection.connection.sock.settimeout(CONNECT_TIMEOUT_S)
+        return self._count_on(self._connection, service)
+
+    def _count_on(self, connection: kombu.Connection, service: str) -> int:
         try:
-            if self._connection is None:
-                self._connection = connect(self.container.config[AMQP_URI_CONFIG_KEY])
-                self._connection.connection.sock.settimeout(CONNECT_TIMEOUT_S)
-            with self._connection.channel() as channel:
+            with connection.channel() as channel:
                 consumers: int = channel.queue_declare(f"rpc-{service}", passive=True).consumer_count
                 return consumers
         except NotFound:  # which closes the channel, and it alone
             return 0
-        except BaseException:  # also a time-out: an answer that comes late would be taken for another's
-            self._close()
-            raise
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         drop(connection)
 
     def stop(self) -> None:
-        with self._lock:
-            self._close()
+        for asking in list(self._asking.values()):
+            asking.kill()
+        self._close()
 
     kill = stop
