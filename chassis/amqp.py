@@ -244,7 +244,7 @@ class Presence(SharedExtension):
         except BROKEN as exc:
             return Unavailable("broker", f"no connection: {type(exc).__name__}")
         finally:
-            del self._asking[service]
+            self._asking.pop(service, None)
 
     def _count(self, service: str) -> int:
         if self._connection is not None:

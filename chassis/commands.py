@@ -26,11 +26,11 @@ from collections.abc import Callable, Generator
 from typing import Any, ParamSpec, Protocol, TypeVar, get_type_hints, overload
 
 import msgspec
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from chassis.context import current_call
-from chassis.db import WorkerDatabase, affected, insert_new, now
+from chassis.db import WorkerDatabase, insert_new, now, run
 from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.rpc import rpc
 from chassis.tables import inbox
@@ -43,6 +43,15 @@ Outside = Generator[Callable[[], A], A, R]
 
 KEY_LENGTH = 300
 _encode = msgspec.json.Encoder(order="deterministic").encode
+
+_OF = inbox.c.key == bindparam("of")
+_FIND = select(inbox).where(_OF)
+_MOVE = (
+    update(inbox)
+    .where(_OF, inbox.c.state == bindparam("before"))
+    .values(state=bindparam("after"), updated_at=bindparam("at"))
+)
+_STORE_RESULT = update(inbox).where(_OF).values(result=bindparam("answer"), updated_at=bindparam("at"))
 
 
 class HasDatabase(Protocol):
@@ -232,7 +241,7 @@ def claim(session: Session, key: str, command_name: str, command_input: Any, sta
 
 def find(session: Session, key: str) -> Row[Any]:
     """The row of a key. Raises OutcomeUnknown if it is gone, which only the end of its retention can cause."""
-    row = session.execute(select(inbox).where(inbox.c.key == key)).one_or_none()
+    row = run(session, _FIND, of=key).one_or_none()
     if row is None:
         raise OutcomeUnknown("inbox", "the row of this key went away meanwhile")
     return row
@@ -253,7 +262,7 @@ def answer(session: Session, key: str, command_name: str, command_input: Any, re
 
 def peek(session: Session, key: str, command_name: str, command_input: Any, result_type: Any) -> Any:
     """`answer`, or None for a key that nobody used yet."""
-    if session.scalar(select(inbox.c.key).where(inbox.c.key == key)) is None:
+    if run(session, _FIND, of=key).one_or_none() is None:
         return None
     return answer(session, key, command_name, command_input, result_type)
 
@@ -266,12 +275,13 @@ def _require_same(row: Row[Any], command_name: str, command_input: Any) -> None:
 
 def store_result(session: Session, key: str, result: Any) -> None:
     """Keep a claimed key's answer, for its repeats."""
-    _set(session, key, result=_encode(result).decode())
+    run(session, _STORE_RESULT, of=key, answer=_encode(result).decode(), at=now(session))
 
 
 def store_refusal(session: Session, key: str, refusal: ServiceError) -> None:
     """Keep a claimed key's refusal, for its repeats. What else this transaction wrote stays."""
-    _set(session, key, state="failed", code=refusal.code, message=refusal.message, details=refusal.details)
+    refused = dict(state="failed", code=refusal.code, message=refusal.message, details=refusal.details)
+    run(session, update(inbox).where(inbox.c.key == key).values(updated_at=now(session), **refused))
 
 
 def _store_refusal(session: Session, key: str, refusal: ServiceError, retriable: bool, state: str) -> None:
@@ -284,12 +294,7 @@ def _store_refusal(session: Session, key: str, refusal: ServiceError, retriable:
 
 
 def _move(session: Session, key: str, before: str, after: str) -> bool:
-    guarded = update(inbox).where(inbox.c.key == key, inbox.c.state == before)
-    return affected(session, guarded.values(state=after, updated_at=now(session))) == 1
-
-
-def _set(session: Session, key: str, **values: Any) -> None:
-    session.execute(update(inbox).where(inbox.c.key == key).values(updated_at=now(session), **values))
+    return run(session, _MOVE, of=key, before=before, after=after, at=now(session)).rowcount == 1
 
 
 def hash_of(command_input: Any) -> str:

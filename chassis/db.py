@@ -4,6 +4,7 @@ SQLite waits for a lock in C, which would stop the whole process. So it never wa
 begins by trying BEGIN IMMEDIATE again and again, yielding in between, until the call's deadline.
 """
 
+import functools
 import random
 import sqlite3
 import time
@@ -17,7 +18,7 @@ import eventlet
 import nameko_sqlalchemy
 from nameko_sqlalchemy.database import DatabaseWrapper
 from prometheus_client import Counter
-from sqlalchemy import DateTime, Dialect, Engine, Table, create_engine, event, text
+from sqlalchemy import CursorResult, DateTime, Dialect, Engine, Executable, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -161,8 +162,18 @@ def reading(session: Session) -> Iterator[Session]:
 
 def insert_new(session: Session, table: Table, row: dict[str, Any]) -> bool:
     """Insert a row unless its key is taken; False if it is (on PostgreSQL after waiting for the other's commit)."""
-    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
-    return affected(session, insert(table).values(row).on_conflict_do_nothing()) == 1
+    statement = _insert_new(table, session.get_bind().dialect.name)
+    return run(session, statement, **row).rowcount == 1
+
+
+@functools.cache
+def _insert_new(table: Table, dialect: str) -> Executable:
+    return (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table).on_conflict_do_nothing()
+
+
+def run(session: Session, statement: Executable, **values: Any) -> CursorResult[Any]:
+    """Execute a Core statement that was built once, with these values: a fifth of the cost of building it anew."""
+    return session.connection().execute(statement, values)
 
 
 def affected(session: Session, statement: Any) -> int:

@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from chassis.amqp import BROKEN, connect, drop
 from chassis.context import current_call
-from chassis.db import Database, now
+from chassis.db import Database, now, run
 from chassis.errors import Failure
 from chassis.leases import give_back_lease, take_lease
 from chassis.tables import outbox
@@ -37,23 +37,25 @@ CONFIRM_TIMEOUT_S = 5.0
 LEASE_S = 10.0
 LAG = Gauge("rialto_outbox_rows", "Events that were committed and not yet sent", ["service"])
 
+_KEEP = insert(outbox)
+
 log = getLogger("rialto.outbox")
 
 
 def publish(session: Session, fact: Event) -> None:
     """Have an event sent once this transaction commits. It is sent at least once; its event_id tells repeats."""
     kind = type(fact)
-    session.execute(
-        insert(outbox).values(
-            event_id=fact.event_id,
-            event=kind.__event__,  # type: ignore[attr-defined]
-            aggregate_id=fact.aggregate_id,
-            sequence=fact.sequence,
-            subscribers=list(kind.__subscribers__),  # type: ignore[attr-defined]
-            payload=msgspec.json.encode(fact).decode(),
-            trace_id=getattr(current_call(), "trace_id", None),
-            created_at=now(session),
-        )
+    run(
+        session,
+        _KEEP,
+        event_id=fact.event_id,
+        event=kind.__event__,  # type: ignore[attr-defined]
+        aggregate_id=fact.aggregate_id,
+        sequence=fact.sequence,
+        subscribers=list(kind.__subscribers__),  # type: ignore[attr-defined]
+        payload=msgspec.json.encode(fact).decode(),
+        trace_id=getattr(current_call(), "trace_id", None),
+        created_at=now(session),
     )
     session.info["outbox"] = True
 

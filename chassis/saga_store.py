@@ -4,6 +4,7 @@ Whoever changes a saga's row holds its `ver` and raises it by one: a guarded upd
 to another instance, and stops without a further effect.
 """
 
+import functools
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -11,13 +12,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, desc, insert, or_, select, tuple_, update
+from sqlalchemy import Executable, Row, and_, bindparam, desc, insert, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from chassis.context import current_call
-from chassis.db import affected, insert_new, now
+from chassis.db import affected, insert_new, now, run
 from chassis.saga import COMPENSATING, ENDED, RUNNING, Saga, StepState
 from chassis.tables import saga, saga_definition, saga_log, saga_signal
+
+_CREATE, _LOG = insert(saga), insert(saga_log)
+_GET = select(saga).where(saga.c.id == bindparam("of"))
+_LOGS = (
+    select(saga_log)
+    .where(saga_log.c.saga_id.in_(bindparam("of", expanding=True)))
+    .order_by(saga_log.c.saga_id, saga_log.c.seq)
+)
 
 
 @dataclass
@@ -92,24 +101,24 @@ def create(session: Session, definition: Saga[Any], key: str, data: Any, owner: 
         ver=1,
         at=at,
     )
-    session.execute(
-        insert(saga).values(
-            id=held.id,
-            name=held.name,
-            version=held.version,
-            key=key,
-            status=held.status,
-            stage=0,
-            context=msgspec.json.encode(data).decode(),
-            trace_id=held.trace_id,
-            steps={},
-            deadline=held.deadline,
-            wake_at=at + lease,
-            owner=owner,
-            ver=1,
-            created_at=at,
-            updated_at=at,
-        )
+    run(
+        session,
+        _CREATE,
+        id=held.id,
+        name=held.name,
+        version=held.version,
+        key=key,
+        status=held.status,
+        stage=0,
+        context=msgspec.json.encode(data).decode(),
+        trace_id=held.trace_id,
+        steps={},
+        deadline=held.deadline,
+        wake_at=at + lease,
+        owner=owner,
+        ver=1,
+        created_at=at,
+        updated_at=at,
     )
     return held
 
@@ -117,19 +126,18 @@ def create(session: Session, definition: Saga[Any], key: str, data: Any, owner: 
 def change(session: Session, held: Held, what: Change) -> bool:
     """Apply a change under guard and log it. False if another instance has the saga now, or a guard did not hold."""
     held.at = now(session)
-    guards = (saga.c.deadline > held.at, saga.c.cancel_reason.is_(None)) if what.decision else ()
-    statement = (
-        update(saga)
-        .where(saga.c.id == held.id, saga.c.ver == held.ver, *guards)
-        .values(
-            ver=held.ver + 1,
-            steps=msgspec.to_builtins(held.steps),
-            wake_at=held.at + what.wake_in,
-            updated_at=held.at,
-            **what.values,
-        )
+    changed = run(
+        session,
+        _guarded(what.decision, *what.values),
+        of=held.id,
+        mine=held.ver,
+        at=held.at,
+        next_ver=held.ver + 1,
+        next_steps=msgspec.to_builtins(held.steps),
+        next_wake_at=held.at + what.wake_in,
+        **{f"next_{name}": value for name, value in what.values.items()},
     )
-    if affected(session, statement) != 1:
+    if changed.rowcount != 1:
         return False
     held.ver += 1
     for name, value in what.values.items():
@@ -141,8 +149,18 @@ def change(session: Session, held: Held, what: Change) -> bool:
             dict(saga_id=held.id, seq=held.ver * 1000 + index, at=held.at, **vars(entry))
             for index, entry in enumerate(what.entries)
         ]
-        session.execute(insert(saga_log), rows)
+        session.connection().execute(_LOG, rows)
     return True
+
+
+@functools.cache
+def _guarded(decision: bool, *names: str) -> Executable:
+    """The update of a held row that sets these columns."""
+    values: dict[str, Any] = {name: bindparam(f"next_{name}") for name in ("ver", "steps", "wake_at", *names)}
+    statement = update(saga).where(saga.c.id == bindparam("of"), saga.c.ver == bindparam("mine"))
+    if decision:
+        statement = statement.where(saga.c.deadline > bindparam("at"), saga.c.cancel_reason.is_(None))
+    return statement.values(updated_at=bindparam("at"), **values)
 
 
 def due(session: Session, known: Collection[tuple[str, int]], limit: int) -> list[Row[Any]]:
@@ -199,7 +217,7 @@ def claim(session: Session, row: Row[Any], data_type: type, owner: str, lease: t
 
 def get(session: Session, saga_id: str) -> Row[Any] | None:
     """One saga's row."""
-    return session.execute(select(saga).where(saga.c.id == saga_id)).one_or_none()
+    return run(session, _GET, of=saga_id).one_or_none()
 
 
 def find(
@@ -221,8 +239,7 @@ def log_of(session: Session, saga_ids: Collection[str]) -> dict[str, list[Row[An
     """The logs of some sagas, in their order: what people see as the timeline."""
     logs: dict[str, list[Row[Any]]] = {saga_id: [] for saga_id in saga_ids}
     if logs:
-        query = select(saga_log).where(saga_log.c.saga_id.in_(list(logs))).order_by(saga_log.c.saga_id, saga_log.c.seq)
-        for row in session.execute(query):
+        for row in run(session, _LOGS, of=list(logs)):
             logs[row.saga_id].append(row)
     return logs
 
