@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent
 VERSION = "0.1.0"
 BEHIND = ("users", "products", "inventory", "carts", "orders", "payments", "shipping", "notifications", "risk")
 """The services that must answer before the gateway says that it is ready."""
-PAGE_FILES = {"shop.js": "text/javascript", "shop.css": "text/css"}
+PAGE_FILES = {"shop.js": "text/javascript", "shop.css": "text/css", "icon.svg": "image/svg+xml"}
 WAIT_MARGIN_S = 2.0
 
 
