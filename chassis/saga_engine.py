@@ -220,7 +220,7 @@ class Sagas(DependencyProvider):
         state = held.state(each.step.name)
         state.outcome, state.result, state.attempts = each.outcome, each.result, state.attempts + 1
         if each.outcome == "refused":
-            state.refused_since = state.refused_since or time.time()
+            state.refused_since = state.refused_since or held.at.timestamp()
         return each.entry("action", state.attempts)
 
     def _advance(self, definition: Saga[Any], held: Held, entries: list[Entry]) -> bool:
@@ -264,7 +264,7 @@ class Sagas(DependencyProvider):
         stuck = [
             step.name
             for step, state in zip(stage.steps, states, strict=True)
-            if state.refused_since and time.time() - state.refused_since > self.attention_after_s
+            if state.refused_since and held.at.timestamp() - state.refused_since > self.attention_after_s
         ]
         values = {"attention": f"refused for long: {', '.join(stuck)}"} if stuck else {}
         return self._pause(held, attempts, values, entries)

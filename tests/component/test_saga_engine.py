@@ -183,7 +183,7 @@ def test_a_cancel_before_the_pivot_turns_the_saga_round(db):
 def test_after_the_pivot_a_refused_step_is_repeated_and_raises_attention(db):
     trip = trip_saga()
     agency = Agency(send_tickets=[ServiceError("agency.closed", "Come back.")])
-    sagas = engine(db, agency, trip, saga_attention_after_ms=0)
+    sagas = engine(db, agency, trip, saga_attention_after_ms=-1)
     saga_id = begin(sagas, trip)
     go_on(sagas, 10)
     assert row_of(db, saga_id).status == "running"

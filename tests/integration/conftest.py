@@ -10,5 +10,5 @@ from tests.shop import Shop, running_companies, running_shop
 
 @pytest.fixture
 def shop(migrated_config: dict[str, Any], tmp_path: Any) -> Iterator[Shop]:
-    with running_companies(tmp_path) as (acquirer, carrier), running_shop(migrated_config, acquirer, carrier) as running:
+    with running_companies(tmp_path) as companies, running_shop(migrated_config, *companies) as running:
         yield running

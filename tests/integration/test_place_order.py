@@ -43,11 +43,10 @@ def lose_replies(monkeypatch, service, method, times=1):
     send = RpcConsumer.handle_result
 
     def handle_result(self, message, result, exc_info):
-        if self.container.service_name == service and left[0]:
-            if message.delivery_info["routing_key"] == f"{service}.{method}":
-                left[0] -= 1
-                self.queue_consumer.ack_message(message)
-                return result, exc_info
+        if left[0] and message.delivery_info["routing_key"] == f"{service}.{method}":
+            left[0] -= 1
+            self.queue_consumer.ack_message(message)
+            return result, exc_info
         return send(self, message, result, exc_info)
 
     monkeypatch.setattr(RpcConsumer, "handle_result", handle_result)
