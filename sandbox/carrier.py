@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS bookings (
 CREATE INDEX IF NOT EXISTS bookings_on_the_road ON bookings (moved_at) WHERE status NOT IN ('delivered', 'cancelled');
 """
 COLUMNS = ("id", "key", "tracking", "reference", "status", "sequence", "parcels", "booked_at")
-SELECT = f"SELECT {', '.join(COLUMNS)} FROM bookings "
+SELECT = f"SELECT {', '.join(COLUMNS)} FROM bookings "  # noqa: S608 names of ours
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 

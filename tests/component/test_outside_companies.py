@@ -67,7 +67,8 @@ def test_payments_authorizes_captures_and_refunds(acquirer: Sandbox) -> None:
         client.refund("p1:r2", "p1:a", Money(amount=1501, currency="EUR"))
     assert refusal(error) == ("payments.refund_exceeds_capture", "refund_exceeds_capture")
     found = client.status("p1:a")
-    assert found is not None and (found.captured, found.refunded, found.payment) == (2000, 500, held.payment)
+    assert found is not None
+    assert (found.captured, found.refunded, found.payment) == (2000, 500, held.payment)
     assert movements(acquirer, "p1:") == ["authorize", "capture", "refund"]
     lines = [line for line in client.statement(limit=1000).items if line.reference == "order-1"]
     assert [(line.kind, line.authorization_key, line.amount) for line in lines] == [
@@ -131,7 +132,8 @@ def test_a_void_that_comes_first_keeps_the_late_authorization_from_happening(acq
         client.authorize("late:a", TWENTY, "tok_visa", "o")
     assert refusal(error) == ("payments.voided", "voided")
     found = client.status("late:a")
-    assert found is not None and found.status == "voided"
+    assert found is not None
+    assert found.status == "voided"
     assert movements(acquirer, "late:") == []
 
 
@@ -236,7 +238,7 @@ def test_a_taken_port_is_one_line_and_sigterm_ends_it_at_once(name: str, tmp_pat
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = subprocess.run([*argv, str(port)], cwd=ROOT, capture_output=True, text=True, timeout=20)
+        done = subprocess.run([*argv, str(port)], cwd=ROOT, check=False, capture_output=True, text=True, timeout=20)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"{name}: cannot listen on 127.0.0.1:{port}: Address already in use\n"
     running = running_acquirer(tmp_path) if name == "acquirer" else running_carrier(tmp_path)
@@ -252,6 +254,7 @@ def test_hooks_without_a_secret_are_refused_at_start(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "sandbox.carrier", "--db", str(tmp_path / "x.db"), "--port", "0"]
     done = subprocess.run(
         [*argv, "--hook-url", "http://127.0.0.1:9/"],
+        check=False,
         cwd=ROOT,
         env={"PATH": "/usr/bin"},
         capture_output=True,

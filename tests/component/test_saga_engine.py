@@ -111,7 +111,6 @@ def test_compensating_is_written_before_the_first_undo(db):
     def look():
         with db.read() as session:
             seen.append(session.scalars(select(saga.c.status)).one())
-        return None
 
     agency = Agency(book_flight=[REFUSED], cancel_hotel=[look])
     begin(engine(db, agency, trip), trip)
@@ -265,7 +264,7 @@ def test_another_shape_under_a_known_version_is_refused_at_start(db):
 
 
 def test_a_lease_shorter_than_a_step_is_refused_at_start(db):
-    with pytest.raises(ConfigurationError, match="saga_lease_ms is 9000; .* at least 10000"):
+    with pytest.raises(ConfigurationError, match=r"saga_lease_ms is 9000; .* at least 10000"):
         engine(db, Agency(), trip_saga(), saga_lease_ms=9000)
 
 
