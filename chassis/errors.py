@@ -33,11 +33,14 @@ class ServiceError(Failure):
 
 
 class OutcomeUnknown(Failure):
-    """Nobody can say whether it happened. `target` is the service or company that was asked."""
+    """Nobody can say whether it happened. `target` is the service or company that was asked.
 
-    def __init__(self, target: str, reason: str) -> None:
-        super().__init__(target, reason)
-        self.target, self.reason = target, reason
+    `missing` is who was not there, where that is the reason: the target, or somebody behind it.
+    """
+
+    def __init__(self, target: str, reason: str, missing: str | None = None) -> None:
+        super().__init__(target, reason, missing)
+        self.target, self.reason, self.missing = target, reason, missing
 
     def __str__(self) -> str:
         return f"{self.target}: {self.reason}"
@@ -45,3 +48,6 @@ class OutcomeUnknown(Failure):
 
 class Unavailable(OutcomeUnknown):
     """The request was certainly not sent: nobody serves `target`, or its breaker is open, or the broker is away."""
+
+    def __init__(self, target: str, reason: str) -> None:
+        super().__init__(target, reason, missing=target)

@@ -83,6 +83,10 @@ def problem_of(failure: Failure, statuses: Mapping[str, int]) -> Problem:
             503, "service.unavailable", detail, headers={"Retry-After": "1"}, members={"service": failure.target}
         )
     target = failure.target if isinstance(failure, OutcomeUnknown) else "A service"
+    missing = failure.missing if isinstance(failure, OutcomeUnknown) else None
+    if missing:
+        detail = f"The service {missing} is not available. Try again shortly, with the same Idempotency-Key if any."
+        return Problem(503, "service.unavailable", detail, headers={"Retry-After": "1"}, members={"service": missing})
     detail = f"{target} did not answer in time; whether it acted is not known. Repeat with the same Idempotency-Key."
     return Problem(504, "service.unknown_outcome", detail, members={"service": target})
 

@@ -176,8 +176,9 @@ class Reply:
     def _failure(self, error: dict[str, Any]) -> Failure:
         if error.get("exc_type") == "ServiceError" and len(error.get("exc_args", ())) == 3:
             return ServiceError(*error["exc_args"])
-        if error.get("exc_type") == "Unavailable":
-            return OutcomeUnknown(self.service, str(error.get("value")))
+        if error.get("exc_type") in ("Unavailable", "OutcomeUnknown") and len(error.get("exc_args", ())) == 3:
+            # Unavailable to the service that we asked, which may have done something before: to us it is unknown.
+            return OutcomeUnknown(self.service, str(error.get("value")), error["exc_args"][2])
         return OutcomeUnknown(self.service, f"it failed: {error.get('exc_type')}")
 
 

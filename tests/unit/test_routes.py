@@ -90,6 +90,7 @@ def test_an_inline_route_may_not_read_a_body() -> None:
         (ServiceError("auth.forbidden", "No."), 403, "auth.forbidden"),
         (Unavailable("orders", "down"), 503, "service.unavailable"),
         (OutcomeUnknown("orders", "late"), 504, "service.unknown_outcome"),
+        (OutcomeUnknown("orders", "it failed", missing="shipping"), 503, "service.unavailable"),
     ],
 )
 def test_each_failure_has_its_status(failure: Any, status: int, code: str) -> None:
