@@ -6,6 +6,7 @@ publisher confirms, and removes what the broker has taken. One relay per databas
 
 import time
 import uuid
+from collections.abc import Sequence
 from datetime import timedelta
 from logging import getLogger
 from typing import Any
@@ -38,6 +39,14 @@ LEASE_S = 10.0
 LAG = Gauge("rialto_outbox_rows", "Events that were committed and not yet sent", ["service"])
 
 _KEEP = insert(outbox)
+_returned = outbox.c.attention.is_not(None)
+_NEXT = (
+    select(outbox)
+    .where(outbox.c.attention.is_(None), outbox.c.aggregate_id.not_in(select(outbox.c.aggregate_id).where(_returned)))
+    .order_by(outbox.c.id)
+)
+"""What nothing holds up; an event that was returned holds up the later ones of its aggregate."""
+_STUCK = select(outbox).where(_returned).order_by(outbox.c.id).limit(10)
 
 log = getLogger("rialto.outbox")
 
@@ -122,13 +131,15 @@ class Relay(DependencyProvider):
             self._wanted = GreenEvent()
 
     def _send_batch(self) -> bool:
-        """Send up to BATCH events; True if there may be more."""
+        """Send up to BATCH events, and a few that were returned before; True if there may be more."""
         with self.sessions.read() as session:
-            rows = list(session.execute(select(outbox).order_by(outbox.c.id).limit(BATCH)))
-            LAG.labels(self.container.service_name).set(len(rows) if len(rows) < BATCH else count_waiting(session))
-        if not rows or not self._has_lease():
+            rows = session.execute(_NEXT.limit(BATCH)).all()
+            stuck = session.execute(_STUCK).all()
+            count = len(rows) + len(stuck) if len(rows) < BATCH else count_waiting(session)
+            LAG.labels(self.container.service_name).set(count)
+        if not (rows or stuck) or not self._has_lease():
             return False
-        sent, unroutable = self._send(rows)
+        sent, unroutable = self._send([*stuck, *rows])
         with self.sessions.write() as session:
             session.execute(delete(outbox).where(outbox.c.id.in_(sent)))
             if unroutable:
@@ -145,7 +156,7 @@ class Relay(DependencyProvider):
             self._lease_is_fresh_until = time.monotonic() + LEASE_S / 2
         return True
 
-    def _send(self, rows: list[Row[Any]]) -> tuple[list[int], list[int]]:
+    def _send(self, rows: Sequence[Row[Any]]) -> tuple[list[int], list[int]]:
         """Publish rows; answers the ids that the broker has, and those that it could not route to a subscriber."""
         channel = self._open()
         confirmed: set[int] = set()

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from chassis.db import UtcDateTime
@@ -57,6 +58,12 @@ outbox = Table(
     Column("attention", Text),
     Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("event", "aggregate_id", "sequence", name="uq_outbox_aggregate_sequence"),
+    Index(
+        "ix_outbox_attention",
+        "aggregate_id",
+        sqlite_where=text("attention IS NOT NULL"),
+        postgresql_where=text("attention IS NOT NULL"),
+    ),
 )
 
 dead_letter = Table(
