@@ -43,8 +43,8 @@ def typed(fn: Callable[..., Any]) -> Callable[..., Any]:
             bound = signature.bind(self, *args, **kwargs).arguments
             bound.pop(next(iter(signature.parameters)))
             arguments = msgspec.convert(bound, arguments_type)
-        except (TypeError, msgspec.ValidationError) as exc:
-            raise ServiceError("request.invalid", *_explain(exc)) from None
+        except (TypeError, UnicodeEncodeError, msgspec.ValidationError) as exc:
+            raise invalid(exc) from None
         _require_plain(arguments)
         return fn(self, **{name: getattr(arguments, name) for name in names})
 
@@ -64,7 +64,8 @@ def _require_plain(arguments: msgspec.Struct) -> None:
             raise ServiceError("request.invalid", str(exc), {"field": name}) from None
 
 
-def _explain(exc: Exception) -> tuple[str, dict[str, str]]:
-    sentence, _, path = str(exc).partition(" - at `$")
+def invalid(exc: Exception) -> ServiceError:
+    """The refusal of arguments that do not fit, in the exception's words; they may quote what cannot be encoded."""
+    sentence, _, path = str(exc).encode(errors="backslashreplace").decode().partition(" - at `$")
     field = path.rstrip("`").lstrip(".")
-    return sentence, {"field": field} if field else {}
+    return ServiceError("request.invalid", f"{sentence}.", {"field": field} if field else {})

@@ -24,7 +24,7 @@ from nameko.exceptions import IncorrectSignature, UnserializableValueError, seri
 from nameko.extensions import DependencyProvider, SharedExtension
 
 from chassis.amqp import Presence, Publisher, QueueConsumer, SafeHeaders
-from chassis.arguments import typed
+from chassis.arguments import invalid, typed
 from chassis.context import caller_data
 from chassis.errors import Failure, OutcomeUnknown, ServiceError, Unavailable
 from chassis.types import Caller, refusals_of, service_of
@@ -96,7 +96,7 @@ class Rpc(SafeHeaders, nameko.rpc.Rpc):
         try:
             super().check_signature(args, kwargs)
         except IncorrectSignature as exc:
-            raise ServiceError("request.invalid", f"{exc}.") from None
+            raise invalid(exc) from None
 
 
 _entrypoint = Rpc.decorator

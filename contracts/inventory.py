@@ -86,7 +86,7 @@ class InventoryApi(Protocol):
         """Available units that are lost or broken leave the books: received and available go down."""
         ...
 
-    @refuses("inventory.insufficient")
+    @refuses("inventory.insufficient", "inventory.unknown_sku")
     def adjust(self, sku: Sku, quantity: Difference, reason: Text, *, key: str) -> Stock:
         """Add (or, below zero, take away) units found by counting. A new sku begins with its first units."""
         ...

@@ -9,6 +9,7 @@ from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.common import Address, CartRef, PaymentMethod, TimelineEntry
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
+CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 AuditLimit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
@@ -176,7 +177,7 @@ class OrdersApi(Protocol):
     )
     def place(
         self,
-        customer_id: str,
+        customer_id: CustomerId,
         shipping_address: Address,
         payment_method: PaymentMethod,
         expected_total: Money | None = None,

@@ -27,6 +27,7 @@ from contracts.carts import Cart, CartsApi
 from contracts.common import Address, CartRef, PaymentMethod
 from contracts.orders import (
     AuditLimit,
+    CustomerId,
     Limit,
     Order,
     OrderLine,
@@ -77,7 +78,7 @@ class OrdersService:
     @rpc
     def place(
         self,
-        customer_id: str,
+        customer_id: CustomerId,
         shipping_address: Address,
         payment_method: PaymentMethod,
         expected_total: Money | None = None,
