@@ -210,7 +210,7 @@ class Carrier(Company):
 
 def main() -> None:
     arguments = parser("carrier")
-    arguments.add_argument("--currency", default="EUR", help="of its prices")
+    arguments.add_argument("--currency", default=os.environ.get("CURRENCY", "EUR"), help="of its prices")
     arguments.add_argument(
         "--auto-s",
         type=float,

@@ -96,7 +96,12 @@ def price(lines: Sequence[Line], offers: Mapping[str, Offer], country: str, rate
 
 
 def totals(lines: Sequence[OrderLine], shipping: Money) -> Totals:
-    """Sums of an order. Postage carries no tax of its own, so `tax` is the sum of the lines'."""
+    """Sums of an order. Postage carries no tax of its own, so `tax` is the sum of the lines'.
+
+    Raises ValueError where lines and postage are not in one currency: the shop and its carrier are set up apart.
+    """
+    if any(line.line_total.currency != shipping.currency for line in lines):
+        raise ValueError(f"the carrier's prices are in {shipping.currency}, the shop's are not")
     items = sum(line.line_total.amount for line in lines)
     tax = sum(line.tax.amount for line in lines)
     currency = shipping.currency
