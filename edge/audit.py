@@ -5,8 +5,9 @@ Services are asked one after the other while orders go on, so a difference may o
 and once it is older than that, it counts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from chassis.errors import Failure
 from contracts.inventory import InventoryApi, StockAudit
@@ -29,8 +30,8 @@ class Auditor:
     def run(self) -> Audit:
         """All checks. Raises Failure if a service cannot be asked: then nothing can be said."""
         stock = self.inventory.audit()
-        balances = {balance.order_id: balance for balance in self._balances()}
-        money = {each.order_id: each for each in self._money()}
+        balances: dict[str, Balance] = {balance.order_id: balance for balance in _all(self.payments.balances)}
+        money: dict[str, OrderMoney] = {each.order_id: each for each in _all(self.orders.money)}
         health = self.orders.saga_health()
         self.running = set(health.running_keys)
         checks = [
@@ -41,24 +42,6 @@ class Auditor:
             self._statement(),
         ]
         return Audit(holds=all(check.holds for check in checks), checks=checks, at=self.at)
-
-    def _balances(self) -> Iterable[Balance]:
-        after = None
-        for _ in range(MAX_PAGES):
-            page = self.payments.balances(after, PAGE)
-            yield from page.items
-            after = page.next_after
-            if after is None:
-                return
-
-    def _money(self) -> Iterable[OrderMoney]:
-        after = None
-        for _ in range(MAX_PAGES):
-            page = self.orders.money(after, PAGE)
-            yield from page.items
-            after = page.next_after
-            if after is None:
-                return
 
     def _explained(self, order_id: str | None, since: datetime | None) -> bool:
         """Whether a difference is only news under way: the order's saga runs, or it is very fresh; and not for long."""
@@ -116,6 +99,17 @@ class Auditor:
         holds = not old and found.count == len(found.differences)
         detail = f"{found.compared} movements" + (f"; {found.count} differ: {_shown(old)}" if old else "")
         return Check(name="acquirer_statement", holds=holds, in_flight=bool(young), detail=detail)
+
+
+def _all(pages: Callable[[str | None, int], Any]) -> Iterator[Any]:
+    """The items of all pages of a method, one call after the other."""
+    after = None
+    for _ in range(MAX_PAGES):
+        page = pages(after, PAGE)
+        yield from page.items
+        after = page.next_after
+        if after is None:
+            return
 
 
 def _shown(names: list[str]) -> str:
