@@ -21,7 +21,7 @@ from contracts.orders import Order, OrderPage, OrdersApi, Quote, Saga, SagaPage
 from contracts.payments import PaymentsApi
 from contracts.products import Category, NewProduct, Product, ProductChanges, ProductPage, ProductsApi
 from contracts.shipping import Shipment, ShippingApi
-from contracts.users import Profile, SavedMethod, Tokens, User, UsersApi
+from contracts.users import Profile, Tokens, User, UsersApi
 from edge import bodies
 from edge.audit import Auditor
 from edge.carts import cart_view
@@ -98,10 +98,11 @@ class GatewayService:
         """Keep an address under a name."""
         return self.users.put_address(_customer(request), name, request.body, key=_key(request))
 
-    @route("DELETE", "/v1/me/addresses/{name}", role=CUSTOMER, success=204, refuses=UsersApi.delete_address)
-    def delete_address(self, request: Request, name: str) -> None:
+    @route("DELETE", "/v1/me/addresses/{name}", role=CUSTOMER, refuses=UsersApi.delete_address)
+    def delete_address(self, request: Request, name: str) -> Profile:
         """Forget an address."""
         self.users.delete_address(_customer(request), name, key=_key(request))
+        return self.me(request)
 
     @route(
         "POST",
@@ -111,21 +112,17 @@ class GatewayService:
         success=201,
         refuses=UsersApi.add_payment_method,
     )
-    def add_payment_method(self, request: Request[bodies.NewPaymentMethod]) -> SavedMethod:
-        """Keep a card, by the acquirer's token."""
+    def add_payment_method(self, request: Request[bodies.NewPaymentMethod]) -> Profile:
+        """Keep a card, by the acquirer's token. It is the last of the profile's `payment_methods`."""
         card = request.body
-        return self.users.add_payment_method(_customer(request), card.token, card.brand, card.last4, key=_key(request))
+        self.users.add_payment_method(_customer(request), card.token, card.brand, card.last4, key=_key(request))
+        return self.me(request)
 
-    @route(
-        "DELETE",
-        "/v1/me/payment-methods/{method_id}",
-        role=CUSTOMER,
-        success=204,
-        refuses=UsersApi.delete_payment_method,
-    )
-    def delete_payment_method(self, request: Request, method_id: str) -> None:
+    @route("DELETE", "/v1/me/payment-methods/{method_id}", role=CUSTOMER, refuses=UsersApi.delete_payment_method)
+    def delete_payment_method(self, request: Request, method_id: str) -> Profile:
         """Forget a payment method."""
         self.users.delete_payment_method(_customer(request), method_id, key=_key(request))
+        return self.me(request)
 
     # --- catalogue and stock
 
