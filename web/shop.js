@@ -78,8 +78,8 @@ async function logIn(isNew) {
   if (isNew) await call("POST", "/v1/users", { name, ...account });
   kept.access = (await call("POST", "/v1/sessions", { ...account, cart_token: kept.cart })).access_token;
   delete kept.cart;
+  $("#cart").focus(); // before the form goes
   await enter();
-  $("#cart").focus();
 }
 function wanted() {
   const { token, ...shipping_address } = fields($("#checkout"));
