@@ -150,7 +150,7 @@ class OrdersService:
         with self.db.read() as session:
             rows = store.find(session, customer_id, status, limit + 1, before)
             more = encode_cursor((rows[limit - 1].created_at, rows[limit - 1].id)) if len(rows) > limit else None
-            return OrderPage(items=store.views(session, rows[:limit]), next_cursor=more)
+            return OrderPage(items=store.views(session, rows[:limit], self.call.is_staff()), next_cursor=more)
 
     @rpc
     def find_sagas(
@@ -210,7 +210,7 @@ class OrdersService:
         if expected is not None and (total.amount > expected.amount or total.currency != expected.currency):
             raise ServiceError(
                 "orders.price_changed",
-                f"The total is now {total.amount} minor units of {total.currency}: show it, and ask again.",
+                "The total has risen since you saw it. Please look at it once more, and order again.",
                 {"total": msgspec.to_builtins(total)},
             )
 
@@ -240,7 +240,7 @@ class OrdersService:
             order = store.get(session, order_id)
             if order is None or not (self.call.owns(order.customer_id) or self.call.is_staff()):
                 raise ServiceError("orders.not_found", f"There is no order {order_id!r}.")
-            return store.views(session, [order])[0]
+            return store.views(session, [order], self.call.is_staff())[0]
 
 
 def _same_order(look_up: Callable[..., Any], session: Session, claimed: str, asked: dict[str, Any]) -> Any:

@@ -91,17 +91,20 @@ def money(session: Session, after: str | None, limit: int) -> list[contract.Orde
 # --- views
 
 
-def views(session: Session, orders: Sequence[Order]) -> list[contract.Order]:
-    """Orders with their timelines, and with what is known of the payment while the saga is running."""
+def views(session: Session, orders: Sequence[Order], for_staff: bool) -> list[contract.Order]:
+    """Orders with their timelines, and with what is known of the payment while the saga is running.
+
+    Why an outcome is unknown is told to staff alone: it speaks of machines.
+    """
     logs = saga_store.log_of(session, [order.saga_id for order in orders])
-    return [_view(order, _steps_of(session, order), logs[order.saga_id]) for order in orders]
+    return [_view(order, _steps_of(session, order), logs[order.saga_id], for_staff) for order in orders]
 
 
 def _steps_of(session: Session, order: Order) -> Row[Any] | None:
     return saga_store.get(session, order.saga_id) if order.status in UNSETTLED else None
 
 
-def _view(order: Order, running: Row[Any] | None, log: list[Row[Any]]) -> contract.Order:
+def _view(order: Order, running: Row[Any] | None, log: list[Row[Any]], for_staff: bool) -> contract.Order:
     def of(amount: int) -> Money:
         return Money(amount=amount, currency=order.currency)
 
@@ -122,7 +125,7 @@ def _view(order: Order, running: Row[Any] | None, log: list[Row[Any]]) -> contra
         shipping_address=msgspec.convert(order.address, Address),
         payment=contract.PaymentState(status=payment_status, method=order.payment_method),
         shipment=contract.ShipmentState(status=order.shipment_status, tracking=order.tracking),
-        timeline=[_entry(line) for line in log],
+        timeline=[_entry(line, for_staff) for line in log],
         created_at=order.created_at,
         review=order.review,
     )
@@ -141,7 +144,7 @@ def payment_status_of(steps: dict[str, Any], saga_status: str) -> str:
     return "authorized" if authorize.outcome == "ok" else "none"
 
 
-def _entry(line: Row[Any]) -> TimelineEntry:
+def _entry(line: Row[Any], for_staff: bool = True) -> TimelineEntry:
     return TimelineEntry(
         at=line.at,
         step=line.step,
@@ -149,7 +152,7 @@ def _entry(line: Row[Any]) -> TimelineEntry:
         attempt=line.attempt,
         ms=line.ms,
         service=line.service,
-        detail=line.detail,
+        detail=line.detail if for_staff or line.outcome != "unknown" else None,
     )
 
 
