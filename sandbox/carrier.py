@@ -78,7 +78,7 @@ def price_of(quote: Quote) -> int:
     return first + further * (quote.items - 1) + PER_KG * heavy_kg
 
 
-NOT_SERVICEABLE = refused(422, "not_serviceable", "we do not deliver to this country")
+NOT_SERVICEABLE = refused(422, "not_serviceable", "We do not deliver to this country.")
 NOT_FOUND = refused(404, "not_found", "no parcel is known by this")
 
 
