@@ -27,6 +27,7 @@ S = TypeVar("S", bound="HasDatabase")
 
 ATTEMPTS = 8
 RETRY_AFTER_MS = 2000
+CONFIRM_TIMEOUT_S = 5
 ATTEMPT_HEADER = "x-rialto-attempt"
 
 log = getLogger("rialto.events")
@@ -86,6 +87,7 @@ class Handler(SafeHeaders, EventHandler):
                 content_encoding=message.content_encoding,
                 delivery_mode=2,
                 retry=False,
+                confirm_timeout=CONFIRM_TIMEOUT_S,
             )
 
     def _keep_dead(self, message: Any, exc: BaseException, attempts: int) -> None:
