@@ -25,7 +25,7 @@ from chassis.errors import Unavailable
 CONNECT_TIMEOUT_S = 3
 HEARTBEAT_S = 20
 PUBLISH_TIMEOUT_S = 5.0
-RECONNECT_S = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2.0}
+RECONNECT_S = {"interval_start": 0.5, "interval_step": 0.1, "interval_max": 2.0}
 PRESENCE_TTL_S = 1.0
 BROKEN = (AMQPError, OSError, kombu.exceptions.OperationalError)
 """What a lost or refused connection raises: the broker is away, which callers see as Unavailable."""

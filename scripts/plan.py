@@ -5,7 +5,6 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -70,14 +69,6 @@ def scale(text: str) -> dict[str, int]:
             raise CannotStart(f"SCALE says {wish}; write a number of instances from 1 to 99, as in {name}=2.")
         counts[name] = int(count)
     return counts
-
-
-def has_gateway() -> bool:
-    return (ROOT / "gateway.py").exists()
-
-
-def sandboxes() -> list[str]:
-    return [name for name in SANDBOXES if find_spec(f"sandbox.{name}")]
 
 
 def masked(uri: str) -> str:

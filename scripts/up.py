@@ -24,7 +24,7 @@ from scripts.processes import ROOT, CannotStart, Command, kill_group, start, tak
 from scripts.supervisor import Interrupted, Supervisor, Unit
 
 BROKER_S = 120.0
-READY_S = 90.0
+READY_S = 120.0
 JOB_S = 300.0
 
 
@@ -59,20 +59,19 @@ class System:
         amqp_uri = node.amqp_uri if node else str(self.wishes.amqp_uri)
         self.env = plan.environment(self.wishes, amqp_uri, node, os.environ)
         plan.write_env(self.wishes, self.env)
-        self.migrate()
-        if node:
-            self.wait(
-                node.ready, BROKER_S, f"The broker did not come up; its log is {self.wishes.var}/log/broker-1.log."
-            )
-        self.env |= self.operator()
-        for name in plan.sandboxes():
+        for name in plan.SANDBOXES:
             self.supervisor.add(plan.sandbox(name, self.wishes, self.env))
+        self.migrate()
+        self.env |= self.operator()
         for name, count in self.wishes.scale.items():
             for number in range(1, count + 1):
                 self.supervisor.add(plan.service(name, number, self.env))
-        if plan.has_gateway():
-            self.supervisor.add(plan.gateway(self.env))
+        self.supervisor.add(plan.gateway(self.env))
         self.say(f"started {len(self.supervisor.units)} processes; waiting until every service answers")
+        if node:  # the services wait for it by themselves
+            log = self.wishes.var / "log/broker-1.log"
+            self.wait(node.ready, BROKER_S, f"The broker did not come up; its log is {log}.")
+            self.say("the broker is up")
         self.wait_ready()
         self.made_up.write_text("")
         self.load_demo_data()
@@ -125,7 +124,7 @@ class System:
 
     def load_demo_data(self) -> None:
         done = self.wishes.var / "run/demo-data"
-        if done.exists() or not (ROOT / "scripts/demo_data.py").exists():
+        if done.exists():
             return
         self.say("loading demo data")
         if self.job(plan.python("demo data", "scripts/demo_data.py", env=self.env), sys.stdout.buffer):
@@ -156,8 +155,6 @@ class System:
 
         def ready() -> bool:
             nonlocal shown, missing
-            if not plan.has_gateway():
-                return all(unit.up() for unit in self.supervisor.units)
             status, body = get(self.wishes.port, "/v1/ready")
             if status == 200:
                 return True
@@ -168,7 +165,7 @@ class System:
             return False
 
         if not self.supervisor.wait_for(ready, READY_S):
-            raise CannotStart(f"Not ready after {READY_S:g} s: {missing} does not answer; see {self.wishes.var}/log.")
+            raise CannotStart(f"Not ready after {READY_S:g} s: no answer from {missing}; see {self.wishes.var}/log.")
 
     def stop(self) -> None:
         if self.supervisor.units:
@@ -194,9 +191,9 @@ def get(port: int, path: str) -> tuple[int, bytes]:
 def unready(body: bytes) -> str:
     """Whom the gateway's answer blames."""
     try:
-        problem = json.loads(body)
-        return str(problem["detail"])
-    except (ValueError, KeyError, TypeError):
+        services = json.loads(body)["services"]
+        return ", ".join(name for name, answers in services.items() if not answers)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return "a service"
 
 
