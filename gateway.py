@@ -32,7 +32,7 @@ VERSION = "0.1.0"
 BEHIND = ("users", "products", "inventory", "carts", "orders", "payments", "shipping", "notifications", "risk")
 """The services that must answer before the gateway says that it is ready."""
 PAGE_FILES = {"shop.js": "text/javascript", "shop.css": "text/css", "icon.svg": "image/svg+xml"}
-WAIT_MARGIN_S = 2.0
+PLACE_S = 5.0
 
 
 class GatewayService:
@@ -224,12 +224,16 @@ class GatewayService:
     def place_order(self, request: Request[bodies.PlaceOrder]) -> Reply[Order]:
         """Order what is in the cart. Poll `GET /v1/orders/{id}`, or have this wait with `Prefer: wait=5` (201)."""
         asked, wait_s = request.body, request.prefer_wait_s
-        order = self.orders.place(
-            _customer(request), asked.shipping_address, asked.payment_method, asked.expected_total, key=_key(request)
+        order = tuned(self.orders, timeout_s=wait_s + PLACE_S).place(
+            _customer(request),
+            asked.shipping_address,
+            asked.payment_method,
+            asked.expected_total,
+            wait_s,
+            key=_key(request),
         )
         headers = {"Location": f"/v1/orders/{order.id}"}
         if wait_s:
-            order = tuned(self.orders, timeout_s=wait_s + WAIT_MARGIN_S).get(order.id, wait_s)
             headers["Preference-Applied"] = f"wait={wait_s:.0f}"
         ended = bool(wait_s) and order.status not in ("pending", "rejecting")
         return Reply(order, status=201 if ended else 202, headers=headers)

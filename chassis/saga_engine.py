@@ -91,8 +91,8 @@ class Sagas(DependencyProvider):
         """Tell a saga something that it waits, or will wait, for; False for a repeat."""
         return store.add_signal(session, saga_id, name, payload)
 
-    def wait_for_end(self, saga_id: str, timeout_s: float) -> None:
-        """Return when this instance ended the saga, or when the time is up: look at the row then."""
+    def wait_for_end(self, saga_id: str, timeout_s: float) -> bool:
+        """Wait until this instance ended the saga: True. When the time is up, False: another one may have ended it."""
         ended = GreenEvent()
         self._waiting.setdefault(saga_id, []).append(ended)
         with eventlet.Timeout(timeout_s, False):
@@ -102,6 +102,7 @@ class Sagas(DependencyProvider):
             waiting.remove(ended)
         if not waiting:
             self._waiting.pop(saga_id, None)
+        return bool(ended.ready())
 
     # --- life
 

@@ -11,6 +11,7 @@ from contracts.common import Address, CartRef, PaymentMethod, TimelineEntry
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 AuditLimit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+WaitS = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
 
 class OrderLine(Message):
@@ -181,15 +182,19 @@ class OrdersApi(Protocol):
         shipping_address: Address,
         payment_method: PaymentMethod,
         expected_total: Money | None = None,
+        wait_s: WaitS = 0,
         *,
         key: str,
     ) -> Order:
-        """Turn the cart into an order and start its saga. The same key gives the same order, as it is now."""
+        """Turn the cart into an order and start its saga. The same key gives the same order, as it is now.
+
+        With `wait_s` the answer waits so long for the saga's end.
+        """
         ...
 
     @refuses("orders.not_found")
-    def get(self, order_id: str, wait_s: float = 0) -> Order:
-        """One order. With `wait_s` (at most 10) the answer waits so long for the saga's end."""
+    def get(self, order_id: str, wait_s: WaitS = 0) -> Order:
+        """One order. With `wait_s` the answer waits so long for the saga's end."""
         ...
 
     @refuses("orders.bad_cursor")

@@ -39,6 +39,7 @@ from contracts.orders import (
     SagaHealth,
     SagaPage,
     Totals,
+    WaitS,
 )
 from contracts.products import ProductsApi
 from contracts.shipping import ShipmentMoved, ShippingApi, ShippingQuote
@@ -49,7 +50,6 @@ from services.orders.models import Base
 from services.orders.models import Order as OrderRow
 from services.orders.saga import PIVOT_STAGE, PLACE_ORDER
 
-MAX_WAIT_S = 10.0
 LOOK_AGAIN_S = 0.25
 
 
@@ -82,6 +82,7 @@ class OrdersService:
         shipping_address: Address,
         payment_method: PaymentMethod,
         expected_total: Money | None = None,
+        wait_s: WaitS = 0,
         *,
         key: str,
     ) -> Order:
@@ -108,7 +109,7 @@ class OrdersService:
                 items=sum(line.quantity for line in cart.lines),
             )
             order_id = self._begin(claimed, asked, order, placed)
-        return self._view(order_id)
+        return self._settled(order_id, wait_s)
 
     def _begin(self, claimed: str, asked: dict[str, Any], order: OrderRow, placed: Placed) -> str:
         """The one transaction in which the claim of the key, the order and its saga come to be."""
@@ -127,16 +128,8 @@ class OrdersService:
             raise
 
     @rpc
-    def get(self, order_id: str, wait_s: float = 0) -> Order:
-        give_up_at = time.monotonic() + min(wait_s, MAX_WAIT_S)
-        order = self._view(order_id)
-        while order.status in UNSETTLED and (left_s := give_up_at - time.monotonic()) > 0:
-            with self.db.read() as session:
-                row = store.get(session, order_id)
-                saga_id = row.saga_id if row else ""
-            self.sagas.wait_for_end(saga_id, min(left_s, LOOK_AGAIN_S))
-            order = self._view(order_id)
-        return order
+    def get(self, order_id: str, wait_s: WaitS = 0) -> Order:
+        return self._settled(order_id, wait_s)
 
     @rpc
     def find(
@@ -234,6 +227,16 @@ class OrdersService:
         lines = price(cart.lines, offers, address.country, self.config["tax_rates_permille"])
         shipping = quoted.result()
         return lines, totals(lines, shipping.price), shipping
+
+    def _settled(self, order_id: str, wait_s: float) -> Order:
+        """The order, once its saga has ended or the time is up."""
+        give_up_at = time.monotonic() + wait_s
+        while (left_s := give_up_at - time.monotonic()) > 0:
+            with self.db.read() as session:
+                saga_id = store.unsettled_saga_of(session, order_id)
+            if saga_id is None or self.sagas.wait_for_end(saga_id, min(left_s, LOOK_AGAIN_S)):
+                break
+        return self._view(order_id)
 
     def _view(self, order_id: str) -> Order:
         with self.db.read() as session:

@@ -32,6 +32,11 @@ def unsettled_for(session: Session, cart_id: str) -> str | None:
     return session.scalar(select(Order.id).where(Order.cart_id == cart_id, Order.status.in_(UNSETTLED)))
 
 
+def unsettled_saga_of(session: Session, order_id: str) -> str | None:
+    """The saga of an order that has not ended; None for any other, unknown ones too."""
+    return session.scalar(select(Order.saga_id).where(Order.id == order_id, Order.status.in_(UNSETTLED)))
+
+
 def get(session: Session, order_id: str) -> Order | None:
     return session.get(Order, order_id, populate_existing=True)
 
