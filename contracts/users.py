@@ -8,12 +8,10 @@ from chassis.types import Message, api, refuses
 from contracts.common import Address, Text
 
 Id = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[\w-]+$")]
-Email = Annotated[
-    str, msgspec.Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00\ud800-\udfff]+@[^@\s\x00\ud800-\udfff]+$")
-]
+Email = Annotated[str, msgspec.Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
 Password = Annotated[str, msgspec.Meta(min_length=8, max_length=128)]
 Role = Literal["customer", "staff", "operator"]
-AddressName = Annotated[str, msgspec.Meta(max_length=50, pattern=r"^[^/\x00-\x1f\ud800-\udfff]+$")]
+AddressName = Annotated[str, msgspec.Meta(max_length=50, pattern=r"^[^/\x00-\x1f]+$")]
 CardToken = Annotated[str, msgspec.Meta(max_length=200, pattern="^[!-~]+$")]
 Brand = Annotated[str, msgspec.Meta(max_length=30, pattern=r"^[\w -]*$")]
 Last4 = Annotated[str, msgspec.Meta(max_length=4, pattern="^([0-9]{4})?$")]

@@ -70,6 +70,8 @@ def change(session: Session, account_id: str, **values: Any) -> None:
     if "email" in values:
         values |= dict(email=values["email"].strip(), address=address_of(values["email"]))
     _account(session, account_id)
+    if not values:
+        return
     try:
         session.execute(update(Account).where(Account.id == account_id).values(**values))
     except IntegrityError:

@@ -449,6 +449,7 @@ def test_update_changes_what_is_given(users, ann):
     assert users.update(ann.id, name="Anna", key="u1").name == "Anna"
     changed = users.update(ann.id, email="anna@shop.example", key="u2")
     assert (changed.name, changed.email) == ("Anna", "anna@shop.example")
+    assert users.update(ann.id, key="u3") == changed
     assert code_of(users.log_in, ANN, PASSWORD) == "users.bad_credentials"
     assert users.log_in("anna@shop.example", PASSWORD).user.id == ann.id
 
