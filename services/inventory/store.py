@@ -1,12 +1,13 @@
 """inventory's queries. Counts change by guarded updates only, one sku after the other in one order."""
 
+import functools
 import uuid
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Executable, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from chassis.db import affected, now
+from chassis.db import now, run, table_of
 from chassis.errors import ServiceError
 from chassis.outbox import publish
 from contracts import inventory as contract
@@ -14,6 +15,15 @@ from contracts.common import Line
 from services.inventory.models import Movement, Reservation, Stock
 
 Lines = list[tuple[str, int]]
+
+_stock, _reservation = table_of(Stock), table_of(Reservation)
+_HOLD = insert(_reservation)
+_END = (
+    update(_reservation)
+    .where(_reservation.c.order_id == bindparam("of"), _reservation.c.status == "held")
+    .values(status=bindparam("end"))
+    .returning(_reservation.c.lines)
+)
 
 
 def stock_of(session: Session, sku: str) -> contract.Stock:
@@ -25,29 +35,34 @@ def stock_of(session: Session, sku: str) -> contract.Stock:
     )
 
 
+@functools.cache
+def _move(**change: int) -> Executable:
+    """The guarded update that changes these counts by so many times `:by`; it answers what is available then."""
+    values: dict[str, Any] = {name: getattr(_stock.c, name) + sign * bindparam("by") for name, sign in change.items()}
+    enough = [getattr(_stock.c, name) >= bindparam("by") for name, sign in change.items() if sign < 0]
+    return update(_stock).where(_stock.c.sku == bindparam("of"), *enough).values(values).returning(_stock.c.available)
+
+
 def move(session: Session, lines: Lines, *, kind: str, **change: int) -> None:
     """Change counts of each sku by so many times its quantity, e.g. available=-1, reserved=+1: all lines or none.
 
     Raises ServiceError `inventory.insufficient` (or `.unknown_sku`) where a count would fall below zero.
     """
     for sku, quantity in lines:
-        values = {name: getattr(Stock, name) + sign * quantity for name, sign in change.items()}
-        enough = [getattr(Stock, name) >= quantity for name, sign in change.items() if sign < 0]
-        if affected(session, update(Stock).where(Stock.sku == sku, *enough).values(values)) != 1:
+        available = run(session, _move(**change), of=sku, by=quantity).scalar()
+        if available is None:
             have = stock_of(session, sku)
             raise ServiceError(
                 "inventory.insufficient",
                 f"Only {have.available} of {sku!r} can be had.",
                 {"sku": sku, "available": have.available, "kind": kind},
             )
-        if "available" in change:
-            _tell(session, sku, change["available"] * quantity)
+        _tell(session, sku, available, before=available - change.get("available", 0) * quantity)
 
 
-def _tell(session: Session, sku: str, by: int) -> None:
+def _tell(session: Session, sku: str, available: int, before: int) -> None:
     """Publish stock_changed where the sku came into stock or ran out: on each other change the flag stays as it is."""
-    available = session.scalar(select(Stock.available).where(Stock.sku == sku)) or 0
-    if (available > 0) == (available - by > 0):
+    if (available > 0) == (before > 0):
         return
     numbered = update(Stock).where(Stock.sku == sku).values(sequence=Stock.sequence + 1).returning(Stock.sequence)
     publish(
@@ -68,7 +83,7 @@ def receive(session: Session, sku: str, quantity: int) -> None:
     if session.get(Stock, sku) is None:
         session.add(Stock(sku=sku, received=quantity, available=quantity))
         session.flush()
-        _tell(session, sku, quantity)
+        _tell(session, sku, quantity, before=0)
     else:
         move(session, [(sku, quantity)], kind="receive", received=1, available=1)
 
@@ -82,15 +97,13 @@ def note(session: Session, lines: Lines, kind: str, reason: str, author: str) ->
 
 def keep_reservation(session: Session, order_id: str, lines: Lines) -> contract.Reservation:
     rows = [[sku, quantity] for sku, quantity in lines]
-    session.add(Reservation(order_id=order_id, status="held", lines=rows, created_at=now(session)))
-    session.flush()
+    run(session, _HOLD, order_id=order_id, status="held", lines=rows, created_at=now(session))
     return _view(order_id, "held", rows)
 
 
 def end_reservation(session: Session, order_id: str, status: str) -> Lines | None:
     """Move a held reservation to its end; answers its lines, or None if it was not held."""
-    held = update(Reservation).where(Reservation.order_id == order_id, Reservation.status == "held")
-    lines = session.scalar(held.values(status=status).returning(Reservation.lines))
+    lines = run(session, _END, of=order_id, end=status).scalar()
     return None if lines is None else [(sku, quantity) for sku, quantity in lines]
 
 
