@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from nameko.exceptions import RemoteError, RpcTimeout
 from nameko.standalone.rpc import ClusterRpcProxy
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from chassis.db import new_engine
 from chassis.errors import ServiceError
 from chassis.types import refusals_of
 from tests.contract.services import SERVICES, promised
@@ -302,3 +305,12 @@ def test_garbage_is_refused_by_a_listed_code_and_every_service_lives_on(shop_on_
     assert shop.rpc.inventory.audit()["broken"] == []
     buyer = shop.customer((LAMP, 1)) if not shop.sell(LAMP, 1999, stock=10) else ""
     assert shop.ended(shop.place(buyer)["id"])["status"] == "confirmed"
+
+
+def test_a_database_error_tells_no_values(tmp_path: Any) -> None:
+    engine = new_engine(f"sqlite:///{tmp_path}/any.db", pool_size=1)
+    with engine.connect() as connection, pytest.raises(DBAPIError) as failed:
+        connection.execute(text("SELECT * FROM nothing WHERE email = :email"), {"email": "ada@rialto.example"})
+    assert "nothing" in str(failed.value)
+    assert "ada@rialto.example" not in str(failed.value)
+    engine.dispose()
