@@ -103,14 +103,16 @@ def measure_shop(system: System, seconds: int, each: int, row: Row, reached: dic
     for connections, of_each in ((1, 2 * each), (16, each)):
         name = f"POST order to its end, {connections} connection{'s' * (connections > 1)}"
         customers = Customers(system.port, connections, of_each)
+        customers.fill_carts()
         customers.order_all()  # warm
+        customers.fill_carts()
         cpu, counters = system.cpu_s(), system.counters()
         figures = customers.order_all()
         reached[name] = figures.per_s
         row(name, f"{shown(figures, 'p95')}  (client: {figures.cpu_s:.1f} s CPU, {figures.count} orders)")
+        used = {unit: seconds - cpu.get(unit, 0.0) for unit, seconds in system.cpu_s().items()}
         time.sleep(1)  # for the events' handlers
         after = system.counters()
-        used = {unit: seconds - cpu.get(unit, 0.0) for unit, seconds in system.cpu_s().items()}
         per_order = {kind: (after[kind] - counters[kind]) / figures.count for kind in after}
         row("  RPCs and events handled, commits per order", f"{per_order['rpcs']:.1f}, {per_order['commits']:.1f}")
         row("  CPU per order, all processes", f"{1000 * sum(used.values()) / figures.count:.1f} ms")

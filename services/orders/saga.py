@@ -23,11 +23,10 @@ def mark_rejecting(session: Session, run: Run[Placed]) -> None:
 
 
 def confirm_order(session: Session, run: Run[Placed]) -> None:
-    order = store.get(session, run.key)
-    assert order is not None
     tracking = run.results["book_shipment"].get("tracking")
     store.shipment_moved(session, run.key, "booked", tracking)
-    session.refresh(order)
+    order = store.get(session, run.key)
+    assert order is not None
     review = run.results["assess_risk"].get("decision") == "review"
     store.move(session, run.key, status_with(order.shipment_status), payment_status="captured", review=review)
     publish(

@@ -47,7 +47,6 @@ from contracts.users import Profile, UsersApi
 from services.orders import store
 from services.orders.domain import STATES, UNSETTLED, Placed, price, status_with, totals
 from services.orders.models import Base
-from services.orders.models import Order as OrderRow
 from services.orders.saga import PIVOT_STAGE, PLACE_ORDER
 
 LOOK_AGAIN_S = 0.25
@@ -98,9 +97,9 @@ class OrdersService:
             method = _method_of(profile.result(), payment_method)
             order = _new_order(profile.result(), cart, lines, sums, shipping_address, method)
             placed = Placed(
-                order_id=order.id,
+                order_id=order["id"],
                 customer_id=customer_id,
-                email=order.email,
+                email=order["email"],
                 name=shipping_address.name,
                 lines=cart.lines,
                 total=sums.total,
@@ -111,20 +110,20 @@ class OrdersService:
             order_id = self._begin(claimed, asked, order, placed)
         return self._settled(order_id, wait_s)
 
-    def _begin(self, claimed: str, asked: dict[str, Any], order: OrderRow, placed: Placed) -> str:
+    def _begin(self, claimed: str, asked: dict[str, Any], order: dict[str, Any], placed: Placed) -> str:
         """The one transaction in which the claim of the key, the order and its saga come to be."""
         try:
             with self.db.write() as session:
                 if not claim(session, claimed, "place", asked, "ok"):
                     return str(_same_order(answer, session, claimed, asked))
-                self._require_no_other(order.cart_id)
-                order.saga_id = self.sagas.start_saga(session, PLACE_ORDER, order.id, placed)
-                store.add(session, order)
-                store_result(session, claimed, order.id)
-                return order.id
+                self._require_no_other(order["cart_id"])
+                saga_id = self.sagas.start_saga(session, PLACE_ORDER, placed.order_id, placed)
+                store.add(session, {**order, "saga_id": saga_id})
+                store_result(session, claimed, placed.order_id)
+                return placed.order_id
         except IntegrityError:  # another instance was faster with an order for this cart
             with self.db.read():
-                self._require_no_other(order.cart_id)
+                self._require_no_other(order["cart_id"])
             raise
 
     @rpc
@@ -272,8 +271,8 @@ def _method_of(profile: Profile, asked: PaymentMethod) -> PaymentMethod:
 
 def _new_order(
     profile: Profile, cart: Cart, lines: list[OrderLine], sums: Totals, address: Address, method: PaymentMethod
-) -> OrderRow:
-    return OrderRow(
+) -> dict[str, Any]:
+    return dict(
         id=store.new_id(),
         customer_id=profile.id,
         cart_id=cart.id,

@@ -1,16 +1,17 @@
 """orders' queries, and its rows as the contract's messages."""
 
+import functools
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, and_, desc, or_, select, update
+from sqlalchemy import Executable, Row, and_, bindparam, desc, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from chassis import saga_store
-from chassis.db import affected, now
+from chassis.db import now, run, table_of
 from chassis.saga import COMPENSATING, StepState
 from chassis.types import Money
 from contracts import orders as contract
@@ -21,51 +22,77 @@ from services.orders.models import Order
 Position = tuple[datetime, str]
 
 
-def add(session: Session, order: Order) -> None:
-    order.created_at = order.updated_at = now(session)
-    session.add(order)
-    session.flush()
+_orders = table_of(Order)
+_OF = _orders.c.id == bindparam("of")
+_ADD = insert(_orders)
+_GET = select(_orders).where(_OF)
+_UNSETTLED_FOR = select(_orders.c.id).where(_orders.c.cart_id == bindparam("cart"), _orders.c.status.in_(UNSETTLED))
+_UNSETTLED_SAGA = select(_orders.c.saga_id).where(_OF, _orders.c.status.in_(UNSETTLED))
+_NUMBER = update(_orders).where(_OF).values(sequence=_orders.c.sequence + 1).returning(_orders.c.sequence)
+
+
+@functools.cache
+def _move(to: str, *names: str) -> Executable:
+    """The update to a state, from those that the table of states lets it come from, that sets these columns too."""
+    before = [state for state, after in STATES.items() if to in after]
+    values: dict[str, Any] = {name: bindparam(f"next_{name}") for name in (*names, "updated_at")}
+    return update(_orders).where(_OF, _orders.c.status.in_(before)).values(status=to, **values)
+
+
+@functools.cache
+def _ship(status: str) -> Executable:
+    """The update to how far a parcel is, from wherever is before that; it answers the order's state."""
+    lower = [name for name, rank in SHIPMENT_RANK.items() if rank < SHIPMENT_RANK[status]]
+    values: dict[str, Any] = dict(
+        shipment_status=status, tracking=bindparam("number"), updated_at=bindparam("next_updated_at")
+    )
+    return update(_orders).where(_OF, _orders.c.shipment_status.in_(lower)).values(values).returning(_orders.c.status)
+
+
+def add(session: Session, order: dict[str, Any]) -> None:
+    """A new order; `order` has all columns without a default."""
+    at = now(session)
+    run(session, _ADD, **order, created_at=at, updated_at=at)
 
 
 def unsettled_for(session: Session, cart_id: str) -> str | None:
     """The order that is being made of this cart, if there is one."""
-    return session.scalar(select(Order.id).where(Order.cart_id == cart_id, Order.status.in_(UNSETTLED)))
+    order_id: str | None = run(session, _UNSETTLED_FOR, cart=cart_id).scalar()
+    return order_id
 
 
 def unsettled_saga_of(session: Session, order_id: str) -> str | None:
     """The saga of an order that has not ended; None for any other, unknown ones too."""
-    return session.scalar(select(Order.saga_id).where(Order.id == order_id, Order.status.in_(UNSETTLED)))
+    saga_id: str | None = run(session, _UNSETTLED_SAGA, of=order_id).scalar()
+    return saga_id
 
 
-def get(session: Session, order_id: str) -> Order | None:
-    return session.get(Order, order_id, populate_existing=True)
+def get(session: Session, order_id: str) -> Row[Any] | None:
+    return run(session, _GET, of=order_id).one_or_none()
 
 
 def move(session: Session, order_id: str, to: str, **values: Any) -> bool:
     """Change an order's state, if the table of states lets it; False otherwise, and nothing is changed."""
-    before = [state for state, after in STATES.items() if to in after]
-    guarded = update(Order).where(Order.id == order_id, Order.status.in_(before))
-    return affected(session, guarded.values(status=to, updated_at=now(session), **values)) == 1
+    given = {f"next_{name}": value for name, value in values.items()}
+    return run(session, _move(to, *values), of=order_id, next_updated_at=now(session), **given).rowcount == 1
 
 
 def next_sequence(session: Session, order_id: str) -> int:
     """The number of the order's next event."""
-    numbered = update(Order).where(Order.id == order_id).values(sequence=Order.sequence + 1)
-    return session.scalar(numbered.returning(Order.sequence)) or 0
+    number: int = run(session, _NUMBER, of=order_id).scalar_one()
+    return number
 
 
 def shipment_moved(session: Session, order_id: str, status: str, tracking: str) -> str | None:
     """Note how far the parcel is, never back; answers the order's state, or None if this is old news."""
-    lower = [name for name, rank in SHIPMENT_RANK.items() if rank < SHIPMENT_RANK[status]]
-    guarded = update(Order).where(Order.id == order_id, Order.shipment_status.in_(lower))
-    values = dict(shipment_status=status, tracking=tracking, updated_at=now(session))
-    return session.scalar(guarded.values(**values).returning(Order.status))
+    state: str | None = run(session, _ship(status), of=order_id, number=tracking, next_updated_at=now(session)).scalar()
+    return state
 
 
 def find(
     session: Session, customer_id: str | None, status: str | None, limit: int, before: Position | None
-) -> Sequence[Order]:
-    query = select(Order).order_by(desc(Order.created_at), desc(Order.id)).limit(limit)
+) -> Sequence[Row[Any]]:
+    query = select(_orders).order_by(desc(Order.created_at), desc(Order.id)).limit(limit)
     if customer_id is not None:
         query = query.where(Order.customer_id == customer_id)
     if status is not None:
@@ -73,7 +100,7 @@ def find(
     if before is not None:
         at, order_id = before
         query = query.where(or_(Order.created_at < at, and_(Order.created_at == at, Order.id < order_id)))
-    return session.scalars(query).all()
+    return session.connection().execute(query).all()
 
 
 def money(session: Session, after: str | None, limit: int) -> list[contract.OrderMoney]:
@@ -96,7 +123,7 @@ def money(session: Session, after: str | None, limit: int) -> list[contract.Orde
 # --- views
 
 
-def views(session: Session, orders: Sequence[Order], for_staff: bool) -> list[contract.Order]:
+def views(session: Session, orders: Sequence[Row[Any]], for_staff: bool) -> list[contract.Order]:
     """Orders with their timelines, and with what is known of the payment while the saga is running.
 
     Why an outcome is unknown is told to staff alone: it speaks of machines.
@@ -105,11 +132,11 @@ def views(session: Session, orders: Sequence[Order], for_staff: bool) -> list[co
     return [_view(order, _steps_of(session, order), logs[order.saga_id], for_staff) for order in orders]
 
 
-def _steps_of(session: Session, order: Order) -> Row[Any] | None:
+def _steps_of(session: Session, order: Row[Any]) -> Row[Any] | None:
     return saga_store.get(session, order.saga_id) if order.status in UNSETTLED else None
 
 
-def _view(order: Order, running: Row[Any] | None, log: list[Row[Any]], for_staff: bool) -> contract.Order:
+def _view(order: Row[Any], running: Row[Any] | None, log: list[Row[Any]], for_staff: bool) -> contract.Order:
     def of(amount: int) -> Money:
         return Money(amount=amount, currency=order.currency)
 
