@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import ColumnElement, Table, false, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, bindparam, false, func, insert, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from chassis.db import insert_new, now
+from chassis.db import insert_new, now, run
 from chassis.errors import ServiceError
 from chassis.outbox import publish
 from chassis.types import Money
@@ -109,9 +109,12 @@ def _filters(search: Search) -> Iterable[ColumnElement[bool]]:
         yield ~own.where(in_stock).exists()
 
 
+_OFFERED = _SEEN.where(Variant.sku.in_(bindparam("skus", expanding=True)), Product.retired.is_(False))
+
+
 def offers(session: Session, skus: Sequence[str]) -> list[contract.Offer]:
     wanted = dict.fromkeys(sku for sku in skus if is_sku(sku))
-    rows = session.execute(_SEEN.where(Variant.sku.in_(list(wanted)), Product.retired.is_(False))).all()
+    rows = run(session, _OFFERED, skus=list(wanted)).all()
     found = {
         row.sku: contract.Offer(
             sku=row.sku,

@@ -4,12 +4,12 @@ import uuid
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Row, String, Table, delete, func, select, update
+from sqlalchemy import Row, String, Table, bindparam, delete, func, select, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from chassis.db import affected, insert_new, now
+from chassis.db import affected, insert_new, now, run, table_of
 from chassis.errors import ServiceError
 from chassis.types import OPERATOR
 from contracts import users as contract
@@ -49,19 +49,26 @@ def user(session: Session, account_id: str) -> contract.User:
     return _user(_account(session, account_id))
 
 
+_ACCOUNT = select(table_of(Account)).where(Account.id == bindparam("of"))
+_PLACES = select(table_of(SavedAddress)).where(SavedAddress.account_id == bindparam("of")).order_by(SavedAddress.name)
+_METHODS = (
+    select(table_of(SavedMethod))
+    .where(SavedMethod.account_id == bindparam("of"))
+    .order_by(SavedMethod.created_at, SavedMethod.id)
+)
+
+
 def profile(session: Session, account_id: str) -> contract.Profile:
-    account = _account(session, account_id)
-    places = select(SavedAddress).where(SavedAddress.account_id == account_id).order_by(SavedAddress.name)
-    methods = select(SavedMethod).where(SavedMethod.account_id == account_id)
+    account = run(session, _ACCOUNT, of=account_id).one_or_none()
+    if account is None:
+        raise not_found(account_id)
     return contract.Profile(
         id=account.id,
         email=account.email,
         name=account.name,
         roles=account.roles,
-        addresses={row.name: msgspec.convert(row.address, Address) for row in session.scalars(places)},
-        payment_methods=[
-            _method(row) for row in session.scalars(methods.order_by(SavedMethod.created_at, SavedMethod.id))
-        ],
+        addresses={row.name: msgspec.convert(row.address, Address) for row in run(session, _PLACES, of=account_id)},
+        payment_methods=[_method(row) for row in run(session, _METHODS, of=account_id)],
     )
 
 
@@ -130,5 +137,5 @@ def _user(account: Account) -> contract.User:
     return contract.User(id=account.id, email=account.email, name=account.name, roles=account.roles)
 
 
-def _method(row: SavedMethod) -> contract.SavedMethod:
+def _method(row: SavedMethod | Row[Any]) -> contract.SavedMethod:
     return contract.SavedMethod(id=row.id, type="card", token=row.token, brand=row.brand, last4=row.last4)
