@@ -51,8 +51,7 @@ class PaymentsService:
         except ServiceError as exc:
             store.decline(self.db.session, order_id, key, str(exc.details.get("reason", exc.code)))
             raise
-        store.happened(self.db.session, "authorize", key)
-        return store.view(self.db.session, order_id)
+        return store.happened(self.db.session, "authorize", key) or store.view(self.db.session, order_id)
 
     @undo
     def void(self, order_id: OrderId, amount: Money, method: PaymentMethod, *, key: OutsideKey) -> Outside[bool, None]:
@@ -72,8 +71,7 @@ class PaymentsService:
         except ServiceError:
             store.refused(self.db.session, "capture", key)
             raise
-        store.happened(self.db.session, "capture", key)
-        return store.view(self.db.session, order_id)
+        return store.happened(self.db.session, "capture", key) or store.view(self.db.session, order_id)
 
     @command(retriable=True)
     def refund(self, order_id: OrderId, amount: Money, *, key: OutsideKey) -> Outside[None, Payment]:
@@ -86,8 +84,7 @@ class PaymentsService:
         except ServiceError:
             store.release_refund(self.db.session, order_id, amount, outside_key)
             raise
-        store.happened(self.db.session, "refund", outside_key)
-        return store.view(self.db.session, order_id)
+        return store.happened(self.db.session, "refund", outside_key) or store.view(self.db.session, order_id)
 
     @rpc
     def get(self, order_id: OrderId) -> Payment:

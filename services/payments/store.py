@@ -4,11 +4,12 @@ verdict or a hook, moves the payment, and the other one changes nothing."""
 from dataclasses import dataclass
 from datetime import datetime
 from logging import getLogger
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, and_, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
-from chassis.db import affected, insert_new, now
+from chassis.db import insert_new, now, run, table_of
 from chassis.errors import ServiceError
 from chassis.types import Money
 from contracts import payments as contract
@@ -17,18 +18,43 @@ from services.payments.models import ASKED, DONE, NEVER, Movement, Payment
 
 log = getLogger("rialto.payments")
 
+_payment, _movement = table_of(Payment), table_of(Movement)
+_FIND = select(_payment).where(_payment.c.order_id == bindparam("of"))
+_HOLD = _FIND.with_for_update()
+_FIND_BY_KEY = select(_payment).where(_payment.c.authorize_key == bindparam("of"))
+_HOLD_BY_KEY = _FIND_BY_KEY.with_for_update()
+_SET = update(_payment).where(_payment.c.order_id == bindparam("of")).returning(_payment)
+_asked = and_(_movement.c.kind == bindparam("asked"), _movement.c.key == bindparam("under"))
+_HOLD_MOVED = (
+    select(_payment, _movement.c.amount.label("moved"))
+    .join(_movement, _movement.c.order_id == _payment.c.order_id)
+    .where(_asked)
+    .with_for_update(of=_payment)
+)
+_TURN = update(_movement).where(_asked, _movement.c.state == ASKED)
+_CAPTURE_OR_VOID = select(_movement.c.kind).where(
+    or_(
+        and_(_movement.c.kind == "capture", _movement.c.key == bindparam("capture")),
+        and_(_movement.c.kind == "void", _movement.c.key == bindparam("void")),
+    )
+)
 
-def find(session: Session, order_id: str) -> Payment | None:
+
+def find(session: Session, order_id: str) -> Row[Any] | None:
     """The payment as it is now, locked until the end of a write transaction."""
-    return session.get(Payment, order_id, populate_existing=True, with_for_update=True)
+    return run(session, _HOLD, of=order_id).one_or_none()
 
 
 def view(session: Session, order_id: str) -> contract.Payment:
-    payment = session.get(Payment, order_id, populate_existing=True)
+    payment = run(session, _FIND, of=order_id).one_or_none()
     if payment is None:
         raise ServiceError("payments.not_found", f"There is no payment for order {order_id!r}.")
+    return _view(payment)
+
+
+def _view(payment: Row[Any]) -> contract.Payment:
     return contract.Payment(
-        order_id=order_id,
+        order_id=payment.order_id,
         status=payment.status,
         method=payment.method,
         amount=payment.amount,
@@ -55,7 +81,7 @@ def begin(session: Session, order_id: str, amount: Money, method: str, key: str)
         created_at=at,
         updated_at=at,
     )
-    if insert_new(session, Payment.__table__, row):  # type: ignore[arg-type]  # a declared class has a Table
+    if insert_new(session, _payment, row):
         ask(session, "authorize", key, order_id, amount.amount)
         return
     payment = find(session, order_id)
@@ -74,31 +100,31 @@ def ask(session: Session, kind: str, key: str, order_id: str, amount: int, comma
         state=ASKED,
         at=now(session),
     )
-    insert_new(session, Movement.__table__, row)  # type: ignore[arg-type]
+    insert_new(session, _movement, row)
 
 
-def asked_before(session: Session, kind: str, key: str) -> Movement | None:
-    return session.scalar(select(Movement).where(Movement.kind == kind, Movement.key == key))
-
-
-def happened(session: Session, kind: str, key: str) -> None:
-    """A movement is known to have happened: the payment follows. Once; what nobody asked for is left to
-    reconciliation."""
-    movement = asked_before(session, kind, key)
-    if movement is None:
+def happened(session: Session, kind: str, key: str) -> contract.Payment | None:
+    """A movement is known to have happened: the payment follows, and is answered. Once; what nobody asked for is left
+    to reconciliation."""
+    payment = run(session, _HOLD_MOVED, asked=kind, under=key).one_or_none()
+    if payment is None:
         log.warning("the acquirer tells of a movement that we did not ask for", extra={"kind": kind, "key": key})
-        return
-    payment = find(session, movement.order_id)
-    if payment is None or not _turn(session, kind, key, DONE):
-        return
+        return None
+    if not _turn(session, kind, key, DONE):
+        return _view(payment)
+    sums = dict(captured=payment.captured, refunding=payment.refunding, refunded=payment.refunded)
     if kind == "capture":
-        payment.captured += movement.amount
+        sums["captured"] += payment.moved
     if kind == "refund":
-        payment.refunding -= movement.amount
-        payment.refunded += movement.amount
-    payment.status = status_after(kind, payment.status, payment.captured, payment.refunded)
-    payment.updated_at = now(session)
-    session.flush()
+        sums["refunding"] -= payment.moved
+        sums["refunded"] += payment.moved
+    status = status_after(kind, payment.status, sums["captured"], sums["refunded"])
+    return _view(_set(session, payment.order_id, status=status, **sums))
+
+
+def _set(session: Session, order_id: str, **values: Any) -> Row[Any]:
+    """Change these columns of a locked payment; answers it as it is then."""
+    return run(session, _SET, of=order_id, updated_at=now(session), **values).one()
 
 
 def refused(session: Session, kind: str, key: str) -> bool:
@@ -107,20 +133,18 @@ def refused(session: Session, kind: str, key: str) -> bool:
 
 
 def _turn(session: Session, kind: str, key: str, state: str) -> bool:
-    asked = update(Movement).where(Movement.kind == kind, Movement.key == key, Movement.state == ASKED)
-    return affected(session, asked.values(state=state, at=now(session))) == 1
+    return run(session, _TURN, asked=kind, under=key, state=state, at=now(session)).rowcount == 1
 
 
 def decline(session: Session, order_id: str, key: str, reason: str) -> None:
     payment = find(session, order_id)
     if payment is not None and refused(session, "authorize", key):
-        payment.status, payment.reason, payment.updated_at = "declined", reason[:100], now(session)
-        session.flush()
+        _set(session, order_id, status="declined", reason=reason[:100])
 
 
-def ask_void(session: Session, key: str) -> Payment:
+def ask_void(session: Session, key: str) -> Row[Any]:
     """The payment that was authorised, or may have been, under this key; its void is written down."""
-    payment = session.scalars(select(Payment).where(Payment.authorize_key == key)).one()
+    payment = run(session, _FIND_BY_KEY, of=key).one()
     ask(session, "void", key, payment.order_id, payment.amount)
     return payment
 
@@ -131,26 +155,26 @@ def voided(session: Session, key: str, was_there: bool) -> None:
         happened(session, "authorize", key)
         happened(session, "void", key)
         return
-    payment = session.scalars(select(Payment).where(Payment.authorize_key == key).with_for_update()).one()
+    payment = run(session, _HOLD_BY_KEY, of=key).one()
     refused(session, "authorize", key)
     refused(session, "void", key)
-    payment.status, payment.updated_at = "voided", now(session)
-    session.flush()
+    _set(session, payment.order_id, status="voided")
 
 
-def ask_capture(session: Session, order_id: str, amount: Money, key: str) -> Payment:
+def ask_capture(session: Session, order_id: str, amount: Money, key: str) -> Row[Any]:
     """The payment that may be captured by this key; the capture is written down. Raises ServiceError."""
     payment = find(session, order_id)
     if payment is None:
         raise ServiceError("payments.not_authorized", f"Nothing was authorised for order {order_id!r}.")
-    if asked_before(session, "capture", key):
+    asked = run(session, _CAPTURE_OR_VOID, capture=key, void=payment.authorize_key).scalars().all()
+    if "capture" in asked:
         return payment
     if payment.status != "authorized":
         code = {"captured": "payments.captured", "refunded": "payments.captured", "voided": "payments.voided"}
         raise ServiceError(
             code.get(payment.status, "payments.not_authorized"), f"The payment is {payment.status}, not authorized."
         )
-    if asked_before(session, "void", payment.authorize_key):
+    if "void" in asked:
         raise ServiceError("payments.voided", "The payment is being voided.")
     if amount.amount > payment.amount or amount.currency != payment.currency:
         raise ServiceError(
@@ -162,7 +186,7 @@ def ask_capture(session: Session, order_id: str, amount: Money, key: str) -> Pay
     return payment
 
 
-def reserve_refund(session: Session, order_id: str, amount: Money, key: str) -> tuple[Payment, str]:
+def reserve_refund(session: Session, order_id: str, amount: Money, key: str) -> tuple[Row[Any], str]:
     """Hold so much of what was captured for a refund; answers the payment and the acquirer's key. Raises ServiceError.
 
     The acquirer keeps a refusal for ever: after one, the command's next try goes by a key of its own.
@@ -176,13 +200,12 @@ def reserve_refund(session: Session, order_id: str, amount: Money, key: str) -> 
     tries = session.scalars(of_command.order_by(Movement.id)).all()
     if tries and tries[-1].state != NEVER:
         return payment, tries[-1].key
-    left = Payment.captured - Payment.refunded - Payment.refunding
-    held = update(Payment).where(Payment.order_id == order_id, left >= amount.amount)
-    if affected(session, held.values(refunding=Payment.refunding + amount.amount, updated_at=now(session))) != 1:
-        free = payment.captured - payment.refunded - payment.refunding
+    free = payment.captured - payment.refunded - payment.refunding
+    if amount.amount > free:
         raise ServiceError(
             "payments.refund_exceeds_capture", f"Only {free} minor units are left to give back.", {"left": free}
         )
+    _set(session, order_id, refunding=payment.refunding + amount.amount)
     outside_key = f"{key}#{len(tries) + 1}" if tries else key
     ask(session, "refund", outside_key, order_id, amount.amount, command_key=key)
     return payment, outside_key
@@ -192,9 +215,7 @@ def release_refund(session: Session, order_id: str, amount: Money, outside_key: 
     """The acquirer refused: what was held can be given back again."""
     payment = find(session, order_id)
     if payment is not None and refused(session, "refund", outside_key):
-        payment.refunding -= amount.amount
-        payment.updated_at = now(session)
-        session.flush()
+        _set(session, order_id, refunding=payment.refunding - amount.amount)
 
 
 def balances(session: Session, after: str | None, limit: int) -> contract.BalancePage:
