@@ -54,8 +54,7 @@ class ShippingService:
             else:
                 store.booking_refused(self.db.session, booking_key)
             raise
-        self._apply(booking)
-        return store.view(self.db.session, order_id)
+        return self._apply(booking) or store.view(self.db.session, order_id)
 
     @command
     def cancel(self, order_id: OrderId, *, key: OutsideKey) -> Outside[None, Shipment]:
@@ -77,8 +76,7 @@ class ShippingService:
         self.call.require_staff()
         order_id = store.of_parcel(self.db.session, tracking).order_id
         booking = yield partial(self.carrier.advance, tracking, key)
-        self._apply(booking)
-        return store.view(self.db.session, order_id)
+        return self._apply(booking) or store.view(self.db.session, order_id)
 
     @rpc
     def carrier_hook(self, signature: str, body: str, *, key: str = "") -> None:
@@ -91,5 +89,5 @@ class ShippingService:
             if is_first(session, "carrier_hook", hook):
                 self._apply(moved)
 
-    def _apply(self, parcel: Booking) -> None:
-        store.apply(self.db.session, parcel.key, parcel.tracking, parcel.status, parcel.sequence)
+    def _apply(self, parcel: Booking) -> Shipment | None:
+        return store.apply(self.db.session, parcel.key, parcel.tracking, parcel.status, parcel.sequence)
