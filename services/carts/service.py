@@ -67,7 +67,7 @@ class CartsService:
         found = store.locked_or_new(session, whose) if whose and quantity else store.locked(session, cart)
         if found is not None:
             try:
-                store.change(session, found, put(store.lines_of(found), sku, quantity))
+                found = store.change(session, found, put(store.lines_of(found), sku, quantity))
             except TooManyLines:
                 raise ServiceError("carts.too_many_lines", f"A cart holds at most {MAX_LINES} lines.") from None
         return store.shown(found, cart)
@@ -81,9 +81,9 @@ class CartsService:
         if guests is None:
             return store.view(session, ours)
         mine = store.locked_or_new(session, customer_id)
-        store.change(session, mine, merged(store.lines_of(mine), store.lines_of(guests)))
-        session.delete(guests)
-        return store.shown(mine, ours)
+        both = store.change(session, mine, merged(store.lines_of(mine), store.lines_of(guests)))
+        store.remove(session, guests)
+        return store.shown(both, ours)
 
     @command(retriable=True)
     def remove_ordered(self, customer_id: CustomerId, lines: list[Line], *, key: str) -> None:
