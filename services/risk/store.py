@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 import msgspec
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from chassis.db import now
+from chassis.db import now, run, table_of
 from chassis.errors import ServiceError
 from contracts import risk as contract
 from services.risk.domain import Facts, Spending, Verdict
@@ -16,37 +16,42 @@ NEWEST = 1000
 """At most so many of a customer's orders are counted, so that one who orders all day costs no more than others."""
 
 
+_assessment = table_of(Assessment)
+_KEEP = insert(_assessment)
+_recent = (
+    select(_assessment.c.amount, _assessment.c.currency)
+    .where(_assessment.c.customer_id == bindparam("of"), _assessment.c.at > bindparam("since"), _assessment.c.counts)
+    .order_by(_assessment.c.at.desc())
+    .limit(NEWEST)
+    .subquery()
+)
+_in_currency = _recent.c.currency == bindparam("currency")
+_spent = func.coalesce(func.sum(_recent.c.amount).filter(_in_currency), 0)
+_SPENDING = select(func.count().label("orders"), _spent.label("spent")).select_from(_recent)
+
+
 def spending(session: Session, customer_id: str, currency: str, window_s: int) -> Spending:
     """What this customer ordered in the last `window_s`: how often, and for how much of this currency."""
-    recent = (
-        select(Assessment.amount, Assessment.currency)
-        .where(Assessment.customer_id == customer_id, Assessment.at > now(session) - timedelta(seconds=window_s))
-        .where(Assessment.counts)
-        .order_by(Assessment.at.desc())
-        .limit(NEWEST)
-        .subquery()
-    )
-    total = func.coalesce(func.sum(recent.c.amount).filter(recent.c.currency == currency), 0)
-    orders, spent = session.execute(select(func.count(), total).select_from(recent)).one()
-    return Spending(orders=orders, total=int(spent))
+    since = now(session) - timedelta(seconds=window_s)
+    found = run(session, _SPENDING, of=customer_id, since=since, currency=currency).one()
+    return Spending(orders=found.orders, total=int(found.spent))
 
 
 def keep(session: Session, facts: Facts, verdict: Verdict) -> contract.Assessment:
     """Write down what was decided, and on what."""
-    session.add(
-        Assessment(
-            order_id=facts.order_id,
-            customer_id=facts.customer_id,
-            amount=facts.amount.amount,
-            currency=facts.amount.currency,
-            facts=msgspec.to_builtins(facts, str_keys=True),
-            decision=verdict.decision,
-            reasons=verdict.reasons,
-            counts=verdict.decision != "refuse",
-            at=now(session),
-        )
+    run(
+        session,
+        _KEEP,
+        order_id=facts.order_id,
+        customer_id=facts.customer_id,
+        amount=facts.amount.amount,
+        currency=facts.amount.currency,
+        facts=msgspec.to_builtins(facts, str_keys=True),
+        decision=verdict.decision,
+        reasons=verdict.reasons,
+        counts=verdict.decision != "refuse",
+        at=now(session),
     )
-    session.flush()
     return contract.Assessment(order_id=facts.order_id, decision=verdict.decision, reasons=verdict.reasons)
 
 
