@@ -2,50 +2,65 @@
 
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from chassis.db import now
+from chassis.db import now, run, table_of
 from contracts import notifications as contract
 from services.notifications.domain import Letter, back_off_s
 from services.notifications.models import Mail
 
+_mail = table_of(Mail)
+_QUEUE = insert(_mail)
+_DUE = (
+    select(_mail)
+    .where(_mail.c.status == "queued", _mail.c.due_at <= bindparam("at"))
+    .order_by(_mail.c.due_at, _mail.c.id)
+    .limit(bindparam("most"))
+)
+_SENT = (
+    update(_mail)
+    .where(_mail.c.id.in_(bindparam("of", expanding=True)), _mail.c.status == "queued")
+    .values(status="sent", error=None, sent_at=bindparam("at"), attempts=_mail.c.attempts + 1)
+)
+
 
 def queue(session: Session, kind: str, letter: Letter, error: str | None) -> None:
     """Have a letter sent; with an error it is only kept, as failed."""
-    session.add(
-        Mail(
-            id=letter.id,
-            kind=kind,
-            to_address=letter.to,
-            subject=letter.subject,
-            text=letter.text,
-            html=letter.html,
-            status="failed" if error else "queued",
-            attempts=0,
-            due_at=letter.at,
-            error=error,
-            created_at=letter.at,
-        )
+    run(
+        session,
+        _QUEUE,
+        id=letter.id,
+        kind=kind,
+        to_address=letter.to,
+        subject=letter.subject,
+        text=letter.text,
+        html=letter.html,
+        status="failed" if error else "queued",
+        attempts=0,
+        due_at=letter.at,
+        error=error,
+        created_at=letter.at,
     )
 
 
 def due(session: Session, limit: int) -> list[Letter]:
     """Letters that are to be sent now, those that have waited longest first."""
-    queued = select(Mail).where(Mail.status == "queued", Mail.due_at <= now(session))
     return [
         Letter(id=row.id, to=row.to_address, subject=row.subject, text=row.text, html=row.html, at=row.created_at)
-        for row in session.scalars(queued.order_by(Mail.due_at, Mail.id).limit(limit))
+        for row in run(session, _DUE, at=now(session), most=limit)
     ]
 
 
 def mark_sent(session: Session, letters: list[Letter]) -> None:
-    _mark(session, letters, status="sent", error=None, sent_at=now(session), attempts=Mail.attempts + 1)
+    run(session, _SENT, of=[letter.id for letter in letters], at=now(session))
 
 
 def mark_failed(session: Session, letters: list[Letter], error: str) -> None:
     """Nobody will ever take them."""
-    _mark(session, letters, status="failed", error=error, attempts=Mail.attempts + 1)
+    ids = [letter.id for letter in letters]
+    failed = update(Mail).where(Mail.id.in_(ids), Mail.status == "queued")
+    session.execute(failed.values(status="failed", error=error, attempts=Mail.attempts + 1))
 
 
 def put_off(session: Session, letters: list[Letter], error: str) -> None:
@@ -74,8 +89,3 @@ def newest(session: Session, to: str | None, limit: int) -> list[contract.Mail]:
         )
         for row in session.scalars(found)
     ]
-
-
-def _mark(session: Session, letters: list[Letter], **values: object) -> None:
-    ids = [letter.id for letter in letters]
-    session.execute(update(Mail).where(Mail.id.in_(ids), Mail.status == "queued").values(values))
