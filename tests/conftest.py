@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url  # noqa: E402
 from chassis.db import Sessions, WorkerDatabase, new_engine, shift_clock  # noqa: E402
 from chassis.migrate import migrate  # noqa: E402
 
+setup_yaml_parser()  # ${NAME:default} in config.yaml, as `nameko run` reads it
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -136,7 +137,6 @@ def open_database(sessions: Callable[[str], Sessions]) -> Iterator[Callable[[str
 @pytest.fixture
 def config(rabbit_config: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
     """config.yaml as it is, with a vhost of the test's own and migrated SQLite files below tmp_path."""
-    setup_yaml_parser()
     settings: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text())
     settings.update(rabbit_config)
     del settings["LOGGING"]

@@ -67,8 +67,20 @@ def test_a_token_refused_before_the_body_is_read_does_not_spoil_the_next_request
 def test_a_public_route_knows_who_asks_if_told(server: Server) -> None:
     anonymous = server.ask("POST", "/v1/purchases", BUY)
     known = server.ask("POST", "/v1/purchases", BUY, bearer(CUSTOMER))
-    assert anonymous.json["caller"] == {"customer_id": None, "roles": [], "service": None, "saga_id": None}
-    assert known.json["caller"] == {"customer_id": "c-1", "roles": [CUSTOMER], "service": None, "saga_id": None}
+    assert anonymous.json["caller"] == {
+        "customer_id": None,
+        "roles": [],
+        "service": None,
+        "saga_id": None,
+        "session_id": None,
+    }
+    assert known.json["caller"] == {
+        "customer_id": "c-1",
+        "roles": [CUSTOMER],
+        "service": None,
+        "saga_id": None,
+        "session_id": None,
+    }
 
 
 def test_a_guest_comes_in_with_a_cart_token(server: Server) -> None:
