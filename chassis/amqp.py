@@ -70,8 +70,21 @@ class SafeHeaders(HeaderDecoder):
 class QueueConsumer(NamekoQueueConsumer):
     """nameko's, with an acknowledgement that a dead channel cannot turn into the death of the container.
 
-    It may start before the broker: it is there as soon as the broker is.
+    It may start before the broker: it is there as soon as the broker is. A provider that says `at_once` gets its
+    messages in the consuming thread, unacknowledged: it may not wait, and can do without a message that is lost.
     """
+
+    def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
+        consumers = super().get_consumers(consumer_cls, channel)
+        for provider, consumer in self._consumers.items():
+            consumer.no_ack = getattr(provider, "at_once", False)
+        return consumers
+
+    def handle_message(self, provider: Any, body: Any, message: Any) -> None:
+        if getattr(provider, "at_once", False):
+            provider.handle_message(body, message)
+        else:
+            super().handle_message(provider, body, message)
 
     @contextmanager
     def establish_connection(self) -> Iterator[kombu.Connection]:

@@ -111,13 +111,22 @@ def rpc(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 class ReplyListener(nameko.rpc.ReplyListener):
-    """nameko's, with reply slots that can be given up, and that go with the last one who could wait for them."""
+    """nameko's, with reply slots that can be given up, and that go with the last one who could wait for them.
+
+    A reply that is lost with its connection is an unknown outcome like any other, so none is acknowledged.
+    """
 
     queue_consumer = QueueConsumer()
+    at_once = True
 
     def __init__(self) -> None:
         super().__init__()
         self._reply_events: MutableMapping[str, Event] = WeakValueDictionary()
+
+    def handle_message(self, body: Any, message: Any) -> None:
+        event = self._reply_events.pop(message.properties.get("correlation_id"), None)
+        if event is not None:
+            event.send(body)
 
     def give_up(self, correlation_id: str) -> None:
         self._reply_events.pop(correlation_id, None)
