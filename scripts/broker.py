@@ -145,7 +145,9 @@ def native(folder: Path, server: Path, amqp_port: int, management_port: int) -> 
         "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
         "RABBITMQ_LOG_BASE": str(folder / "log"),
         "RABBITMQ_PID_FILE": str(folder / "rabbitmq.pid"),
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false",
+        # schedulers that spin while they wait would take the cores from the services
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false "
+        "+sbwt none +sbwtdcpu none +sbwtdio none",
         # The script then becomes the node instead of staying between us and it, so that signals reach the node.
         "RUNNING_UNDER_SYSTEMD": "true",
     }
