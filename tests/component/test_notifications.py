@@ -163,7 +163,8 @@ def test_a_mail_to_no_address_is_kept_as_failed_and_never_tried(notifications, f
 def test_queued_mails_are_delivered_into_the_maildir(notifications, folder):
     for number in range(120):
         handle(notifications, rejected(f"e{number:03}"))
-    notifications.send_queued()
+    for _ in range(10):  # a tick ends after some seconds, and leaves the rest to the next
+        notifications.send_queued()
     assert in_folder(folder) == [f"e{number:03}.rialto" for number in range(120)]
     assert in_folder(folder, "tmp") == []
     assert {(mail.status, mail.attempts, mail.error) for mail in notifications.find(limit=100)} == {("sent", 1, None)}
