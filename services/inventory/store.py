@@ -107,11 +107,6 @@ def end_reservation(session: Session, order_id: str, status: str) -> Lines | Non
     return None if lines is None else [(sku, quantity) for sku, quantity in lines]
 
 
-def reservation_of(session: Session, order_id: str) -> contract.Reservation | None:
-    row = session.get(Reservation, order_id, populate_existing=True)
-    return _view(order_id, row.status, row.lines) if row else None
-
-
 def audit(session: Session) -> contract.StockAudit:
     """Compare each sku's counts with one another and with the open reservations. At most 10,000 open ones are read."""
     held = session.scalars(
