@@ -20,6 +20,7 @@ from nameko.extensions import SharedExtension
 from nameko.messaging import HeaderDecoder
 from nameko.messaging import QueueConsumer as NamekoQueueConsumer
 
+from chassis import faults
 from chassis.errors import Unavailable
 
 CONNECT_TIMEOUT_S = 3
@@ -94,10 +95,12 @@ class QueueConsumer(NamekoQueueConsumer):
             yield connection
 
     def ack_message(self, message: Any) -> None:
+        faults.before(faults.ACK)
         try:
             super().ack_message(message)
         except BROKEN as exc:  # the broker delivers it again; the barrier makes that harmless
             log.info("acknowledgement lost with its connection: %s", exc)
+        faults.after(faults.ACK)
 
     def requeue_message(self, message: Any) -> None:
         try:
@@ -146,6 +149,7 @@ class Publisher(SharedExtension):
         message = Message(
             body, content_type="application/json", content_encoding="utf-8", delivery_mode=1, **properties
         )
+        faults.before(faults.PUBLISH)
         too_late = Unavailable("broker", f"it took no message in {timeout_s:.3f} s")
         with eventlet.Timeout(timeout_s, too_late), self._lock:
             try:
@@ -155,6 +159,7 @@ class Publisher(SharedExtension):
                     self._write(exchange, routing_key, mandatory, message)
                 except BROKEN as exc:
                     raise Unavailable("broker", f"no connection: {type(exc).__name__}") from exc
+        faults.after(faults.PUBLISH)
 
     def _write(self, exchange: str, routing_key: str, mandatory: bool, message: Message) -> None:
         try:

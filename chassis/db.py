@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
+from chassis import faults
 from chassis.context import time_left
 from chassis.errors import OutcomeUnknown
 
@@ -133,8 +134,10 @@ def writing(session: Session) -> Iterator[Session]:
     try:
         session.connection(execution_options={_WRITE: True})
         yield session
+        faults.before(faults.COMMIT)
         session.commit()
         COMMITS.inc()
+        faults.after(faults.COMMIT)
     except BaseException:
         session.rollback()
         raise

@@ -24,6 +24,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from chassis import faults
 from chassis.amqp import BROKEN, connect, drop
 from chassis.context import current_call
 from chassis.db import Database, now, run
@@ -139,7 +140,9 @@ class Relay(DependencyProvider):
             LAG.labels(self.container.service_name).set(count)
         if not (rows or stuck) or not self._has_lease():
             return False
+        faults.before(faults.PUBLISH)
         sent, unroutable = self._send([*stuck, *rows])
+        faults.after(faults.PUBLISH)
         with self.sessions.write() as session:
             session.execute(delete(outbox).where(outbox.c.id.in_(sent)))
             if unroutable:

@@ -15,6 +15,7 @@ import msgspec
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, EmptyPoolError, HTTPError, NewConnectionError
 
+from chassis import faults
 from chassis.context import time_left
 from chassis.errors import OutcomeUnknown, ServiceError, Unavailable
 
@@ -69,6 +70,7 @@ class OutsideClient:
             timeout = min(timeout, deadline - time.time())
         if timeout <= 0:
             raise Unavailable(self.name, "no time left to ask")
+        faults.before(faults.OUTSIDE)
         expired = eventlet.Timeout(timeout)  # urllib3's own hold for each read, not for all of them together
         try:
             status, data = self._send(method, path, body, timeout)
@@ -82,6 +84,7 @@ class OutsideClient:
             raise OutcomeUnknown(self.name, f"{type(e).__name__}: {e}") from e
         finally:
             expired.cancel()
+        faults.after(faults.OUTSIDE)
         return self._answer(status, data)
 
     def _send(self, method: str, path: str, body: Any, timeout: float) -> tuple[int, bytes]:
