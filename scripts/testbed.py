@@ -21,7 +21,7 @@ from scripts.processes import ROOT, CannotStart, dies_with_us
 
 LANES = (
     ("tests/unit", "tests/contract", "tests/component"),
-    ("tests/integration", "tests/architecture"),
+    ("tests/integration", "tests/architecture", "tests/model"),
     ("tests/e2e", "tests/chaos"),
 )
 NO_TESTS = 5  # pytest's exit code

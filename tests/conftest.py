@@ -24,10 +24,20 @@ setup_yaml_parser()  # ${NAME:default} in config.yaml, as `nameko run` reads it
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: Any) -> None:
+    parser.addoption("--everything", action="store_true", help="larger bounds, where a test has smaller ones for CI")
+
+
 def pytest_configure(config: Any) -> None:
     if "AMQP_URI" in os.environ:
         config.option.RABBIT_AMQP_URI = os.environ["AMQP_URI"]
         config.option.RABBIT_API_URI = os.environ["RABBIT_CTL_URI"]
+
+
+@pytest.fixture(scope="session")
+def everything(request: pytest.FixtureRequest) -> bool:
+    """Whether the run has time for the larger bounds: `pytest --everything`."""
+    return bool(request.config.getoption("--everything"))
 
 
 class Templates:
