@@ -1,6 +1,5 @@
 """The API gateway: one line of HTTP for one line of business. What a route asks for stands in its decorator."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,15 @@ from chassis.types import CUSTOMER, OPERATOR, STAFF, Caller
 from contracts.carts import CartsApi, GuestCart
 from contracts.common import Address, CartRef
 from contracts.inventory import InventoryApi, Stock
-from contracts.orders import Order, OrderPage, OrdersApi, Quote, Saga, SagaPage
+from contracts.orders import Order, OrderPage, OrdersApi, Quote
 from contracts.payments import PaymentsApi
 from contracts.products import Category, NewProduct, Product, ProductChanges, ProductPage, ProductsApi
 from contracts.shipping import Shipment, ShippingApi
 from contracts.users import Profile, Tokens, User, UsersApi
 from edge import bodies
-from edge.audit import Auditor
 from edge.carts import cart_view
 from edge.errors import STATUS
+from edge.operators import OperatorRoutes
 
 ROOT = Path(__file__).resolve().parent
 VERSION = "0.1.0"
@@ -35,7 +34,7 @@ PAGE_FILES = {"shop.js": "text/javascript", "shop.css": "text/css", "icon.svg": 
 PLACE_S = 5.0
 
 
-class GatewayService:
+class GatewayService(OperatorRoutes):
     name = "gateway"
     http_status = STATUS
 
@@ -265,25 +264,6 @@ class GatewayService:
     def acquirer_hook(self, request: Request) -> None:
         """For the acquirer: signed news of a payment."""
         self.payments.acquirer_hook(_signature(request), _text(request), key=_key(request))
-
-    # --- for operators
-
-    @route("GET", "/v1/sagas", query=bodies.SagaQuery, role=OPERATOR, refuses=OrdersApi.find_sagas)
-    def find_sagas(self, request: Request[None, bodies.SagaQuery]) -> SagaPage:
-        """Sagas, newest first, with their timelines."""
-        asked = request.query
-        return self.orders.find_sagas(asked.status, asked.name, asked.limit, asked.cursor)
-
-    @route("GET", "/v1/sagas/{saga_id}", role=OPERATOR, refuses=OrdersApi.get_saga)
-    def get_saga(self, request: Request, saga_id: str) -> Saga:
-        """One saga with its timeline."""
-        return self.orders.get_saga(saga_id)
-
-    @route("GET", "/v1/audit", role=OPERATOR)
-    def audit(self, request: Request) -> bodies.Audit:
-        """Whether stock, money and sagas agree between the services."""
-        settle = timedelta(seconds=self.config["audit_settle_s"])
-        return Auditor(self.orders, self.inventory, self.payments, settle).run()
 
     # --- the gateway itself
 
