@@ -23,6 +23,7 @@ LANES = (
     ("tests/unit", "tests/contract", "tests/component"),
     ("tests/integration", "tests/architecture", "tests/model"),
     ("tests/e2e", "tests/chaos"),
+    ("tests/faults",),
 )
 NO_TESTS = 5  # pytest's exit code
 

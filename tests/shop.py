@@ -13,6 +13,7 @@ from typing import Any
 from nameko.runners import ServiceRunner
 from nameko.standalone.rpc import ClusterRpcProxy
 
+from chassis.rpc import RpcClient
 from tests.sandboxes import Sandbox, running_acquirer, running_carrier, wait_until
 
 SERVICES = ("users", "products", "inventory", "carts", "orders", "payments", "shipping", "notifications", "risk")
@@ -33,6 +34,8 @@ class Shop:
     rpc: Any
     config: dict[str, Any]
     acquirer: Sandbox
+    carrier: Sandbox
+    client: RpcClient
 
     def sell(self, sku: str, price: int, stock: int) -> None:
         """Put an article on sale."""
@@ -99,6 +102,7 @@ def running_companies(folder: Path) -> Iterator[tuple[Sandbox, Sandbox]]:
 
 @contextmanager
 def running_shop(config: dict[str, Any], acquirer: Sandbox, carrier: Sandbox) -> Iterator[Shop]:
+    """All services in this process. Side effect: `config` gets the settings that tests want."""
     config.update(
         acquirer_url=acquirer.url,
         carrier_url=carrier.url,
@@ -114,8 +118,9 @@ def running_shop(config: dict[str, Any], acquirer: Sandbox, carrier: Sandbox) ->
         runner.add_service(service_class(name))
     runner.start()
     try:
+        client = runner.service_map["orders"].shared_extensions[RpcClient]
         with ClusterRpcProxy(config, timeout=20) as rpc:
-            yield Shop(rpc, config, acquirer)
+            yield Shop(rpc, config, acquirer, carrier, client)
     finally:
         runner.kill()
 

@@ -1,0 +1,259 @@
+"""The flows that are made to fail, one row each: how it begins, and what must hold at its end, to the unit and cent."""
+
+import sqlite3
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import eventlet
+
+from chassis.errors import OutcomeUnknown
+from chassis.rpc import Proxy
+from chassis.types import service_of
+from contracts.carts import CartsApi
+from contracts.inventory import InventoryApi
+from contracts.notifications import NotificationsApi
+from contracts.orders import OrdersApi
+from contracts.payments import PaymentsApi
+from contracts.products import ProductsApi
+from contracts.users import UsersApi
+from edge.audit import Auditor
+from tests.sandboxes import wait_until
+from tests.shop import ADDRESS, UNSETTLED, Shop
+
+STOCK, QUANTITY, PRICE = 5, 2, 1999
+TOTAL = QUANTITY * PRICE + 1090
+"""Two lamps, and the carrier's price for two items to the Netherlands."""
+PATIENCE_S = 30.0
+LIMIT_S = 40.0
+
+
+@dataclass
+class Case:
+    """One run of a flow: a customer and an article of its own. `trace` names it, and is its trace id."""
+
+    trace: str
+    sku: str
+    email: str
+    customer_id: str
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    order_id: str = ""
+
+
+@dataclass(frozen=True)
+class End:
+    """What must hold when a flow has ended. Stock: available, reserved, sold. Money: what moved at the acquirer.
+
+    `timeline` has each step's last word; `cart` the lines that are left.
+    """
+
+    status: str
+    stock: tuple[int, int, int]
+    money: tuple[tuple[str, int], ...]
+    mails: dict[str, int]
+    timeline: dict[str, str]
+    parcels: tuple[str, ...] = ()
+    cart: int = 0
+
+
+@dataclass(frozen=True)
+class Flow:
+    """`before` is done first and undisturbed; from `begin` on it may die at any point."""
+
+    name: str
+    begin: Callable[["World", Case], None]
+    end: End
+    before: Callable[["World", Case], None] = lambda world, case: None
+
+
+class World:
+    """A shop, and what its patient customers do: who gets no answer asks again with the same key."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self._clock = timedelta()
+
+    def ask(self, trace: str, method: Callable[..., Any], **arguments: Any) -> Any:
+        give_up_at = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                request = self.shop.client.send(
+                    service_of(method), method.__name__, (), arguments, timeout_s=2.0, context={"trace_id": trace}
+                )
+                return request.result()
+            except OutcomeUnknown:
+                if time.monotonic() > give_up_at:
+                    raise
+                eventlet.sleep(0.1)
+
+    def look(self, method: Callable[..., Any], **arguments: Any) -> Any:
+        return self.ask("look", method, **arguments)
+
+    def cases(self, flow: Flow, count: int) -> list[Case]:
+        """Customers with two lamps each in the cart, before anything else; then the flow's `before`."""
+        tag = uuid.uuid4().hex[:6]
+        cases = [
+            Case(f"{flow.name}-{tag}-{number}", f"L-{tag}-{number}", f"c{number}-{tag}@rialto.example", "")
+            for number in range(count)
+        ]
+        for first in range(0, count, 50):
+            self._sell(cases[first : first + 50])
+        in_turns(cases, lambda case: self._enter(flow, case))
+        return cases
+
+    def _sell(self, cases: list[Case]) -> None:
+        price = {"amount": PRICE, "currency": "EUR"}
+        skus = [sku for case in cases for sku in (case.sku, f"{case.sku}-B")]
+        variants = [{"sku": sku, "price": price, "options": {"n": sku}} for sku in skus]
+        product = {"name": "Lamp", "description": "For tests.", "category": "home", "variants": variants}
+        self.look(ProductsApi.create, product=product, key=uuid.uuid4().hex)
+        lines = [{"sku": sku, "quantity": STOCK} for sku in skus]
+        self.look(InventoryApi.receive, lines=lines, reason="delivery", key=uuid.uuid4().hex)
+
+    def _enter(self, flow: Flow, case: Case) -> None:
+        user = self.look(UsersApi.sign_up, email=case.email, password="a-long-password", name="Ada", key=case.email)
+        case.customer_id = user["id"]
+        cart = {"customer_id": case.customer_id}
+        self.look(CartsApi.put_item, cart=cart, sku=case.sku, quantity=QUANTITY, key=case.email)
+        self.look(OrdersApi.quote, cart=cart, shipping_address=ADDRESS)  # shipping keeps quotes: all find one
+        flow.before(self, case)
+
+    def order(self, case: Case) -> Any:
+        return self.look(OrdersApi.get, order_id=case.order_id)
+
+    def ended(self, case: Case) -> Any:
+        """The order, once no saga of it runs and its mails are written."""
+
+        def look() -> Any:
+            order = self.look(OrdersApi.get, order_id=case.order_id, wait_s=0.5)
+            return order if order["status"] not in UNSETTLED else None
+
+        try:
+            return wait_until(look, LIMIT_S)
+        except AssertionError as exc:
+            raise AssertionError(f"{case.trace}: {self.order(case)}") from exc
+
+    def later(self, by: timedelta) -> None:
+        """All clocks go forward: leases of the dead are over."""
+        from chassis.db import shift_clock
+
+        self._clock += by
+        shift_clock(self._clock)
+
+    # --- what must hold
+
+    def found(self, case: Case, mails: int) -> End:
+        """How a case ended, once it has so many mails."""
+        order = self.order(case)
+        counts = self.look(InventoryApi.stock_of, sku=case.sku)
+
+        def written() -> Any:
+            found = self.look(NotificationsApi.find, to=case.email)
+            return found if len(found) >= mails else None
+
+        lines = self.look(CartsApi.get, cart={"customer_id": case.customer_id})["lines"]
+        return End(
+            status=order["status"],
+            stock=(counts["available"], counts["reserved"], counts["sold"]),
+            money=tuple(self.moved(case.order_id)),
+            mails=dict(Counter(mail["kind"] for mail in wait_until(written, 15))) if mails else {},
+            timeline={entry["step"]: entry["outcome"] for entry in order["timeline"]},
+            parcels=tuple(self.parcels(case.order_id)),
+            cart=sum(line["quantity"] for line in lines),
+        )
+
+    def moved(self, order_id: str) -> list[tuple[str, int]]:
+        """What truly moved for an order, from the acquirer's own database."""
+        query = (
+            "SELECT m.kind, m.amount FROM movements m JOIN authorizations a ON a.payment = m.payment"
+            " WHERE a.reference = ? ORDER BY m.id"
+        )
+        with sqlite3.connect(self.shop.acquirer.db) as connection:
+            return connection.execute(query, (order_id,)).fetchall()
+
+    def parcels(self, order_id: str) -> list[str]:
+        """What became of an order's parcels, from the carrier's own database."""
+        with sqlite3.connect(self.shop.carrier.db) as connection:
+            rows = connection.execute("SELECT status FROM bookings WHERE reference = ? ORDER BY id", (order_id,))
+            return [status for (status,) in rows]
+
+    def assert_holds(self, flow: Flow, case: Case, why: str) -> None:
+        assert (case.trace, why, self.found(case, sum(flow.end.mails.values()))) == (case.trace, why, flow.end)
+
+    def assert_adds_up(self) -> None:
+        """The audit of the whole shop, without excuses for what is under way."""
+        nobody = SimpleNamespace(context_data={})
+        orders, inventory, payments = (
+            Proxy(self.shop.client, api, nobody, timeout_s=20.0) for api in (OrdersApi, InventoryApi, PaymentsApi)
+        )
+        audit = Auditor(orders, inventory, payments, settle=timedelta()).run()  # type: ignore[arg-type]
+        assert [check for check in audit.checks if not check.holds or check.in_flight] == []
+
+
+def in_turns(cases: Iterable[Any], do: Callable[[Any], Any], at_once: int = 32) -> list[Any]:
+    """Do it for each, some at once; the first failure is the test's."""
+    return list(eventlet.GreenPool(at_once).imap(do, cases))
+
+
+def place(token: str) -> Callable[[World, Case], None]:
+    def begin(world: World, case: Case) -> None:
+        method = {"type": "card", "token": token}
+        order = world.ask(
+            case.trace,
+            OrdersApi.place,
+            customer_id=case.customer_id,
+            shipping_address=ADDRESS,
+            payment_method=method,
+            key=case.key,
+        )
+        case.order_id = order["id"]
+
+    return begin
+
+
+CONFIRMED = {
+    "reserve_stock": "ok",
+    "assess_risk": "ok",
+    "authorize_payment": "ok",
+    "capture_payment": "ok",
+    "commit_stock": "ok",
+    "book_shipment": "ok",
+    "clear_cart": "ok",
+}
+
+FLOWS = (
+    Flow(
+        "paid",
+        place("tok_visa"),
+        End(
+            status="confirmed",
+            stock=(3, 0, 2),
+            money=(("authorize", TOTAL), ("capture", TOTAL)),
+            mails={"order_confirmed": 1},
+            timeline=CONFIRMED,
+            parcels=("booked",),
+        ),
+    ),
+    Flow(
+        "refused_at_the_pivot",
+        place("tok_capture_fails"),
+        End(
+            status="rejected",
+            stock=(5, 0, 0),
+            money=(("authorize", TOTAL), ("void", TOTAL)),
+            mails={"order_rejected": 1},
+            timeline={
+                "reserve_stock": "undone",
+                "assess_risk": "undone",
+                "authorize_payment": "undone",
+                "capture_payment": "refused",
+            },
+            cart=QUANTITY,
+        ),
+    ),
+)
