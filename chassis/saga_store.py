@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Executable, Row, and_, bindparam, desc, insert, or_, select, tuple_, update
+from sqlalchemy import Executable, Row, and_, bindparam, case, desc, func, insert, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from chassis.context import current_call
@@ -22,11 +22,15 @@ from chassis.tables import saga, saga_definition, saga_log, saga_signal
 
 _CREATE, _LOG = insert(saga), insert(saga_log)
 _GET = select(saga).where(saga.c.id == bindparam("of"))
+_GOING = saga.c.status.in_((RUNNING, COMPENSATING))
 _LOGS = (
     select(saga_log)
     .where(saga_log.c.saga_id.in_(bindparam("of", expanding=True)))
     .order_by(saga_log.c.saga_id, saga_log.c.seq)
 )
+
+
+NOBODY_KNOWS_IT = "no running instance knows this version of it"
 
 
 @dataclass
@@ -46,11 +50,15 @@ class Held:
     cancel_reason: str | None
     deadline: datetime
     attention: str | None
+    parent_id: str | None
     ver: int
     at: datetime
 
     def state(self, step: str) -> StepState:
         return self.steps.setdefault(step, StepState())
+
+    def results(self) -> dict[str, Any]:
+        return {name: state.result for name, state in self.steps.items() if state.outcome == "ok"}
 
 
 @dataclass(frozen=True)
@@ -71,16 +79,27 @@ class Entry:
 class Change:
     """What a guarded update sets, besides `ver`; `wake_in` moves the time at which others may take over.
 
-    `decision`: the pivot is entered, which wants the deadline not passed and no cancel at that very moment.
+    `decision`: the point of no return is entered, which wants the deadline not passed and no cancel at that very
+    moment. `data`: what the saga has learned.
     """
 
     wake_in: timedelta
     values: dict[str, Any] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     decision: bool = False
+    data: Any = None
 
 
-def create(session: Session, definition: Saga[Any], key: str, data: Any, owner: str, lease: timedelta) -> Held:
+def create(
+    session: Session,
+    definition: Saga[Any],
+    key: str,
+    data: Any,
+    owner: str,
+    lease: timedelta,
+    parent: Held | None = None,
+    parent_step: str | None = None,
+) -> Held:
     """A new saga at stage 0, held by its creator. Raises IntegrityError for a key that this saga's name had before."""
     at = now(session)
     call = current_call()
@@ -92,12 +111,13 @@ def create(session: Session, definition: Saga[Any], key: str, data: Any, owner: 
         status=RUNNING,
         stage=0,
         data=data,
-        trace_id=call.trace_id if call else uuid.uuid4().hex,
+        trace_id=parent.trace_id if parent else call.trace_id if call else uuid.uuid4().hex,
         steps={},
         cause=None,
         cancel_reason=None,
         deadline=at + timedelta(seconds=definition.deadline_s),
         attention=None,
+        parent_id=parent.id if parent else None,
         ver=1,
         at=at,
     )
@@ -110,13 +130,15 @@ def create(session: Session, definition: Saga[Any], key: str, data: Any, owner: 
         key=key,
         status=held.status,
         stage=0,
-        context=msgspec.json.encode(data).decode(),
+        context=_as_json(data),
         trace_id=held.trace_id,
         steps={},
         deadline=held.deadline,
         wake_at=at + lease,
         owner=owner,
         ver=1,
+        parent_id=held.parent_id,
+        parent_step=parent_step,
         created_at=at,
         updated_at=at,
     )
@@ -126,16 +148,17 @@ def create(session: Session, definition: Saga[Any], key: str, data: Any, owner: 
 def change(session: Session, held: Held, what: Change) -> bool:
     """Apply a change under guard and log it. False if another instance has the saga now, or a guard did not hold."""
     held.at = now(session)
+    values = what.values if what.data is None else {**what.values, "context": _as_json(what.data)}
     changed = run(
         session,
-        _guarded(what.decision, *what.values),
+        _guarded(what.decision, *values),
         of=held.id,
         mine=held.ver,
         at=held.at,
         next_ver=held.ver + 1,
         next_steps=msgspec.to_builtins(held.steps),
         next_wake_at=held.at + what.wake_in,
-        **{f"next_{name}": value for name, value in what.values.items()},
+        **{f"next_{name}": value for name, value in values.items()},
     )
     if changed.rowcount != 1:
         return False
@@ -143,6 +166,8 @@ def change(session: Session, held: Held, what: Change) -> bool:
     for name, value in what.values.items():
         if hasattr(held, name):
             setattr(held, name, value)
+    if what.data is not None:
+        held.data = what.data
     if what.entries:
         # numbered within the version that writes them, so that numbers never meet
         rows = [
@@ -151,6 +176,10 @@ def change(session: Session, held: Held, what: Change) -> bool:
         ]
         session.connection().execute(_LOG, rows)
     return True
+
+
+def _as_json(data: Any) -> str:
+    return msgspec.json.encode(data).decode()
 
 
 @functools.cache
@@ -169,7 +198,7 @@ def due(session: Session, known: Collection[tuple[str, int]], limit: int) -> lis
         session.execute(
             select(saga)
             .where(
-                saga.c.status.in_((RUNNING, COMPENSATING)),
+                _GOING,
                 saga.c.wake_at <= now(session),
                 saga.c.paused_at.is_(None),
                 tuple_(saga.c.name, saga.c.version).in_(list(known)),
@@ -183,6 +212,7 @@ def due(session: Session, known: Collection[tuple[str, int]], limit: int) -> lis
 def claim(session: Session, row: Row[Any], data_type: type, owner: str, lease: timedelta) -> Held | None:
     """Take over a due saga, unless another instance was faster."""
     at = now(session)
+    attention = None if row.attention == NOBODY_KNOWS_IT else row.attention
     taken = (
         update(saga)
         .where(
@@ -190,9 +220,9 @@ def claim(session: Session, row: Row[Any], data_type: type, owner: str, lease: t
             saga.c.ver == row.ver,
             saga.c.wake_at <= at,
             saga.c.paused_at.is_(None),
-            saga.c.status.in_((RUNNING, COMPENSATING)),
+            _GOING,
         )
-        .values(ver=row.ver + 1, owner=owner, wake_at=at + lease)
+        .values(ver=row.ver + 1, owner=owner, wake_at=at + lease, attention=attention)
     )
     if affected(session, taken) != 1:
         return None
@@ -209,7 +239,8 @@ def claim(session: Session, row: Row[Any], data_type: type, owner: str, lease: t
         cause=row.cause,
         cancel_reason=row.cancel_reason,
         deadline=row.deadline,
-        attention=row.attention,
+        attention=attention,
+        parent_id=row.parent_id,
         ver=row.ver + 1,
         at=at,
     )
@@ -249,8 +280,32 @@ def add_signal(session: Session, saga_id: str, name: str, payload: Any) -> bool:
     at = now(session)
     if not insert_new(session, saga_signal, dict(saga_id=saga_id, name=name, payload=payload, at=at)):
         return False
-    session.execute(update(saga).where(saga.c.id == saga_id, saga.c.status == RUNNING).values(wake_at=at))
+    wake(session, saga_id, at)
     return True
+
+
+def wake(session: Session, saga_id: str, at: datetime) -> None:
+    """Have a saga that nobody drives driven at once.
+
+    The row is written in any case, and so locked: an instance that is about to let it go waits for this commit, and
+    then sees what it was woken for.
+    """
+    session.execute(update(saga).where(saga.c.id == saga_id, _GOING).values(wake_at=_at_once(at)))
+    session.info["sagas due"] = True
+
+
+def _at_once(at: datetime) -> Any:
+    return case((saga.c.owner.is_(None), at), else_=saga.c.wake_at)
+
+
+def by_key(session: Session, name: str, key: str) -> Row[Any] | None:
+    """The saga that was started with this key."""
+    return session.execute(select(saga).where(saga.c.name == name, saga.c.key == key)).one_or_none()
+
+
+def note_attention(session: Session, saga_id: str, why: str) -> None:
+    """Have operators look at a saga, whoever drives it."""
+    session.execute(update(saga).where(saga.c.id == saga_id, _GOING).values(attention=why[:1000]))
 
 
 def signal_of(session: Session, saga_id: str, name: str) -> Row[Any] | None:
@@ -259,13 +314,27 @@ def signal_of(session: Session, saga_id: str, name: str) -> Row[Any] | None:
 
 
 def ask_to_cancel(session: Session, saga_id: str, reason: str) -> bool:
-    """Mark a running saga for cancelling. Before the pivot it then turns round; afterwards its finish hook sees it."""
+    """Mark a running saga for cancelling: before the point of no return it turns round, afterwards its last hook sees
+    it. False if it is not running any more; the first reason stays."""
     marked = (
         update(saga)
-        .where(saga.c.id == saga_id, saga.c.status == RUNNING, saga.c.cancel_reason.is_(None))
-        .values(cancel_reason=reason)
+        .where(saga.c.id == saga_id, saga.c.status == RUNNING)
+        .values(wake_at=_at_once(now(session)), cancel_reason=func.coalesce(saga.c.cancel_reason, reason))
     )
+    session.info["sagas due"] = True
     return affected(session, marked) == 1
+
+
+def note_unknown(session: Session, known: Collection[tuple[str, int]], overdue: timedelta) -> int:
+    """Raise attention for sagas that have been due for so long because no instance knows their definition."""
+    orphans = update(saga).where(
+        _GOING,
+        saga.c.wake_at <= now(session) - overdue,
+        saga.c.paused_at.is_(None),
+        saga.c.attention.is_(None),
+        tuple_(saga.c.name, saga.c.version).not_in(list(known)),
+    )
+    return affected(session, orphans.values(attention=NOBODY_KNOWS_IT))
 
 
 def keep_definition(session: Session, definition: Saga[Any]) -> str:

@@ -34,6 +34,12 @@ inbox = Table(
     Column("saga_id", String(64), index=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Index(
+        "ix_inbox_clients",
+        "updated_at",
+        sqlite_where=text("saga_id IS NULL"),
+        postgresql_where=text("saga_id IS NULL"),
+    ),
 )
 
 handled = Table(
@@ -41,7 +47,7 @@ handled = Table(
     metadata,
     Column("handler", String(100), primary_key=True),
     Column("event_id", String(64), primary_key=True),
-    Column("at", UtcDateTime, nullable=False),
+    Column("at", UtcDateTime, nullable=False, index=True),
 )
 
 outbox = Table(

@@ -150,12 +150,21 @@ class OrderRejected(Event):
     message: str
 
 
-@event("orders", "saga_ended")
-class SagaEnded(Event):
-    """A saga of orders' reached its end: rows kept for it may go after their retention. aggregate_id is its id."""
+@event(
+    "orders",
+    "sagas_forgotten",
+    subscribers=(
+        "inventory.on_sagas_forgotten",
+        "risk.on_sagas_forgotten",
+        "payments.on_sagas_forgotten",
+        "shipping.on_sagas_forgotten",
+        "carts.on_sagas_forgotten",
+    ),
+)
+class SagasForgotten(Event):
+    """These sagas of orders' ended long ago and were removed: whoever kept rows for them may remove those too."""
 
-    saga: str
-    status: str
+    saga_ids: list[str]
 
 
 @api("orders")

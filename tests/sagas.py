@@ -12,7 +12,6 @@ from chassis.errors import Failure, OutcomeUnknown, ServiceError
 from chassis.saga import Saga, Step
 from chassis.saga_engine import Sagas
 from chassis.types import Message, api, refuses
-from contracts.orders import SagaEnded
 
 
 class Trip(Message):
@@ -90,11 +89,11 @@ class Agency:
         return SimpleNamespace(result=result)
 
 
-def engine(sessions: Sessions, agency: Agency, saga: Saga[Any], **config: Any) -> Sagas:
+def engine(sessions: Sessions, agency: Agency, saga: Saga[Any], *more: Saga[Any], **config: Any) -> Sagas:
     """An instance of the engine on a database; several of them may share one."""
     settings = {"saga_backoff_ms": 1, "saga_backoff_max_ms": 5, "saga_poll_ms": 10, **config}
     database = SimpleNamespace(sessions=sessions)
-    made = Sagas(saga, ended=SagaEnded)
+    made = Sagas(saga, *more)
     made.container = SimpleNamespace(
         config=settings,
         service_name="travel",
@@ -105,6 +104,7 @@ def engine(sessions: Sessions, agency: Agency, saga: Saga[Any], **config: Any) -
     made._owner = uuid.uuid4().hex
     made.setup()
     made.sessions = sessions
+    made.prepare()
     return made
 
 

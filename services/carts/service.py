@@ -14,14 +14,17 @@ from chassis.commands import command
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase
 from chassis.errors import ServiceError
+from chassis.events import handles
 from chassis.leases import take_lease
 from chassis.provide import provided
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Message
 from contracts.carts import Cart, CartQuantity, CustomerId, GuestCart
 from contracts.common import CartRef, Line, Sku
+from contracts.orders import SagasForgotten
 from services.carts import store
 from services.carts.domain import MAX_LINES, TooManyLines, is_id, merged, put, without
 from services.carts.models import Base
@@ -44,6 +47,7 @@ class CartsService:
 
     call = provided(Call, CallContext())
     db = provided(WorkerDatabase, Database(Base))
+    pruner = Pruner()
     settings = provided(CartSettings, Settings(CartSettings))
 
     @rpc
@@ -112,6 +116,10 @@ class CartsService:
                 break
             time.sleep(0)  # let others work between batches
         log.info("removed abandoned carts", extra={"carts": removed})
+
+    @handles(SagasForgotten)
+    def on_sagas_forgotten(self, told: SagasForgotten) -> None:
+        forget_sagas(self.db.session, "orders", told.saga_ids)
 
     def _require_own(self, cart: CartRef) -> None:
         if (cart.customer_id is None) == (cart.token is None):

@@ -4,12 +4,15 @@ from chassis.commands import command, undo
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase
 from chassis.errors import ServiceError
+from chassis.events import handles
 from chassis.outbox import Relay
 from chassis.provide import provided
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from contracts.common import Line, Sku, Text
 from contracts.inventory import Difference, Lines, OrderId, Reservation, Stock, StockAudit
+from contracts.orders import SagasForgotten
 from services.inventory import store
 from services.inventory.domain import merged
 from services.inventory.models import Base
@@ -20,6 +23,7 @@ class InventoryService:
 
     call = provided(Call, CallContext())
     db = provided(WorkerDatabase, Database(Base))
+    pruner = Pruner()
     relay = Relay()
 
     @rpc
@@ -93,6 +97,10 @@ class InventoryService:
         self.call.require_operator()
         with self.db.read() as session:
             return store.audit(session)
+
+    @handles(SagasForgotten)
+    def on_sagas_forgotten(self, told: SagasForgotten) -> None:
+        forget_sagas(self.db.session, "orders", told.saga_ids)
 
     def _noted(self, lines: store.Lines, kind: str, reason: Text) -> list[Stock]:
         caller = self.call.caller

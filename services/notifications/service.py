@@ -15,6 +15,7 @@ from chassis.db import Database, WorkerDatabase, now
 from chassis.events import handles
 from chassis.leases import take_lease
 from chassis.provide import provided
+from chassis.prune import Pruner
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.settings import Settings
@@ -49,6 +50,7 @@ class NotificationsService:
 
     call = provided(Call, CallContext())
     db = provided(WorkerDatabase, Database(Base))
+    pruner = Pruner()
     settings = provided(MailSettings, Settings(MailSettings))
 
     @handles(OrderConfirmed)

@@ -19,6 +19,7 @@ from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.outbox import Relay
 from chassis.provide import provided
+from chassis.prune import Pruner
 from chassis.rpc import call_async, remote, rpc
 from chassis.saga_engine import Sagas
 from chassis.service import CallContext
@@ -35,9 +36,9 @@ from contracts.orders import (
     OrderPage,
     Quote,
     Saga,
-    SagaEnded,
     SagaHealth,
     SagaPage,
+    SagasForgotten,
     Totals,
     WaitS,
 )
@@ -58,8 +59,9 @@ class OrdersService:
     call = provided(Call, CallContext())
     config = provided(dict[str, Any], Config())
     db = provided(WorkerDatabase, Database(Base))
+    pruner = Pruner(SagasForgotten)
     relay = Relay()
-    sagas = Sagas(PLACE_ORDER, ended=SagaEnded)
+    sagas = Sagas(PLACE_ORDER)
 
     users: UsersApi = remote(UsersApi)
     carts: CartsApi = remote(CartsApi)

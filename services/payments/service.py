@@ -6,12 +6,15 @@ from chassis.commands import Outside, command, undo
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase, now
 from chassis.errors import ServiceError
+from chassis.events import handles
 from chassis.hooks import HookReader, SignedHooks, is_first
 from chassis.provide import provided
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.types import Money
 from contracts.common import PaymentMethod
+from contracts.orders import SagasForgotten
 from contracts.payments import BalancePage, OrderId, OutsideKey, Payment, Reconciliation
 from services.payments import store
 from services.payments.adapters import Acquirer, AcquirerClient, Movement
@@ -34,6 +37,7 @@ class PaymentsService:
 
     call = provided(Call, CallContext())
     db = provided(WorkerDatabase, Database(Base))
+    pruner = Pruner()
     acquirer = provided(AcquirerClient, Acquirer())
     hooks = provided(HookReader, SignedHooks("acquirer"))
 
@@ -116,6 +120,10 @@ class PaymentsService:
     def reconcile(self) -> Reconciliation:
         self.call.require_operator()
         return reconcile(self.db, self.acquirer)
+
+    @handles(SagasForgotten)
+    def on_sagas_forgotten(self, told: SagasForgotten) -> None:
+        forget_sagas(self.db.session, "orders", told.saga_ids)
 
 
 def _require_movable(amount: Money) -> None:

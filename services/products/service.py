@@ -10,6 +10,7 @@ from chassis.db import Database, WorkerDatabase
 from chassis.events import handles
 from chassis.outbox import Relay
 from chassis.provide import provided
+from chassis.prune import Pruner
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.settings import Settings
@@ -43,6 +44,7 @@ class ProductsService:
 
     call = provided(Call, CallContext())
     db = provided(WorkerDatabase, Database(Base))
+    pruner = Pruner()
     relay = Relay()
     settings = provided(ShopSettings, Settings(ShopSettings))
 

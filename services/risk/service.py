@@ -4,11 +4,14 @@ from chassis.commands import answer, claim, store_refusal, store_result, undo
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase
 from chassis.errors import ServiceError
+from chassis.events import handles
 from chassis.provide import provided
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Message, Money
+from contracts.orders import SagasForgotten
 from contracts.risk import Assessment, Id
 from services.risk import store
 from services.risk.domain import Facts, Rules, decide, windows_of
@@ -24,6 +27,7 @@ class RiskService:
 
     call = provided(Call, CallContext())
     db = provided(WorkerDatabase, Database(Base))
+    pruner = Pruner()
     settings = provided(RiskSettings, Settings(RiskSettings))
 
     @rpc
@@ -60,3 +64,7 @@ class RiskService:
         self.call.require_staff()
         with self.db.read() as session:
             return store.newest(session, order_id)
+
+    @handles(SagasForgotten)
+    def on_sagas_forgotten(self, told: SagasForgotten) -> None:
+        forget_sagas(self.db.session, "orders", told.saga_ids)

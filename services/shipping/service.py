@@ -6,12 +6,15 @@ from chassis.commands import Outside, command
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase, now
 from chassis.errors import ServiceError
+from chassis.events import handles
 from chassis.hooks import HookReader, SignedHooks, is_first
 from chassis.outbox import Relay
 from chassis.provide import provided
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from contracts.common import Address
+from contracts.orders import SagasForgotten
 from contracts.shipping import Email, Items, OrderId, OutsideKey, Shipment, ShippingQuote, Tracking
 from services.shipping import store
 from services.shipping.adapters import Booking, Carrier, CarrierClient
@@ -25,6 +28,7 @@ class ShippingService:
 
     call = provided(Call, CallContext())
     db = provided(WorkerDatabase, Database(Base))
+    pruner = Pruner()
     relay = Relay()
     carrier = provided(CarrierClient, Carrier())
     hooks = provided(HookReader, SignedHooks("carrier"))
@@ -88,6 +92,10 @@ class ShippingService:
         with self.db.write() as session:
             if is_first(session, "carrier_hook", hook):
                 self._apply(moved)
+
+    @handles(SagasForgotten)
+    def on_sagas_forgotten(self, told: SagasForgotten) -> None:
+        forget_sagas(self.db.session, "orders", told.saga_ids)
 
     def _apply(self, parcel: Booking) -> Shipment | None:
         return store.apply(self.db.session, parcel.key, parcel.tracking, parcel.status, parcel.sequence)

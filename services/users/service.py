@@ -11,6 +11,7 @@ from chassis.db import Database, WorkerDatabase
 from chassis.errors import ServiceError
 from chassis.leases import take_lease
 from chassis.provide import provided
+from chassis.prune import Pruner
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.types import CUSTOMER, OPERATOR
@@ -31,6 +32,7 @@ class UsersService:
 
     call = provided(Call, CallContext())
     db = provided(WorkerDatabase, Database(Base))
+    pruner = Pruner()
     settings = provided(Settings, Founding())
 
     # Not a @command, whose body runs in the write transaction: a hash takes its time. And the inbox keeps a digest of
