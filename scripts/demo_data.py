@@ -28,7 +28,7 @@ from contracts.products import NewProduct, NewVariant, Price  # noqa: E402
 T = TypeVar("T")
 
 SEED = 20
-PRODUCTS_AT_ONCE, LINES_AT_ONCE, OFFERS_AT_ONCE = 40, 500, 100
+PRODUCTS_AT_ONCE, LINES_AT_ONCE, OFFERS_AT_ONCE = 10, 50, 100  # a batch is a transaction, in which nobody else works
 TIMEOUT_S = 20.0
 SHOWN_WITHIN_S = 5.0
 REASON = "demo data"
