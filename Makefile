@@ -1,7 +1,8 @@
 # make run     everything, then a purchase, then it stays up     PORT VAR AMQP_URI SCALE DB PG_URI DEMO
 # make demo    as run, but ends after the purchases
 # make test    the tests, with a broker and a PostgreSQL of their own     ARGS="-k barrier"
-.PHONY: run demo status stop clean check test bench
+# make chaos   processes are killed and stopped while customers buy; then all is counted     SECONDS SEED DB KEEP
+.PHONY: run demo status stop clean check test chaos bench
 
 run:    ; @scripts/python -m scripts.up
 demo:   ; @scripts/python -m scripts.up --demo
@@ -10,4 +11,5 @@ stop:   ; @scripts/python -m scripts.control stop
 clean:  ; @scripts/clean
 check:  ; @scripts/check
 test:   ; @scripts/python -m scripts.testbed $(ARGS)
+chaos:  ; @scripts/python -m tests.chaos
 bench:  ; @scripts/python -m bench $(ARGS)

@@ -48,8 +48,8 @@ class System:
             self.process = start(argv, {**self.wishes, **wishes}, log, signal="TERM")
         return self.process
 
-    def start(self) -> None:
-        process = self.begin()
+    def start(self, **wishes: str) -> None:
+        process = self.begin(**wishes)
         wait_until(lambda: self.said(f"ready {self.url}\n") or process.poll() is not None, STARTS_WITHIN_S)
         assert self.said(f"ready {self.url}\n"), self.output.read_text()
 

@@ -1,0 +1,184 @@
+"""Whether a run was well: the books, what customers were told, and what the nemesis' record explains."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.customers import CARDS
+from tests.chaos.ledger import KEPT, Books, Source, read
+from tests.chaos.nemesis import Act
+
+JOURNAL, ACTS = "journal.jsonl", "acts.jsonl"
+ENDS_WITHIN_S = 90.0
+"""The longest that a saga may take besides the time in which an act held it up."""
+RECOVERY_S = 30.0
+"""How long after a process came back what it broke may still come out as unknown."""
+UNKNOWN_CODES = ("saga.deadline", "saga.attempts")
+"""Causes that say that something did not answer: only an act explains them."""
+
+AFTER = {
+    "pending": {"rejecting", "rejected", *KEPT},
+    "rejecting": {"rejected"},
+    "confirmed": {"shipped", "delivered"},
+    "shipped": {"delivered"},
+}
+"""What an order may become once a customer was told that it is this; written down here, not imported."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of a run when it is over. `scarce`: skus of which there may be too few."""
+
+    books: Books
+    journal: list[dict[str, Any]]
+    acts: list[Act]
+    scarce: frozenset[str]
+    stops_hold_up_all: bool  # with SQLite a process that was stopped inside a write holds up the whole database
+
+    @classmethod
+    def read(cls, source: Source) -> "Run":
+        """From the databases, and the files that a run leaves beside them."""
+        journal = _lines(source.folder / JOURNAL)
+        scarce = frozenset(sku for line in journal if line["what"] == "stocked" for sku in line["scarce"])
+        acts = [Act(**line) for line in _lines(source.folder / ACTS)]
+        return cls(read(source), journal, acts, scarce, stops_hold_up_all=source.pg_uri is None)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def told(run: Run, what: str) -> list[dict[str, Any]]:
+    return [line for line in run.journal if line["what"] == what]
+
+
+def overlapping(run: Run, begin: float, end: float) -> list[Act]:
+    return [act for act in run.acts if not act.missed and act.at <= end and act.until + RECOVERY_S >= begin]
+
+
+# --- what customers were told
+
+
+def answers_were_true(run: Run) -> Iterator[str]:
+    """An answer with an order leads to this one order, under this key; what was refused for good was not made."""
+    made = {row["key"].rpartition(":place:")[2]: row["result"].strip('"') for row in run.books.keys}
+    answered = Counter(line["key"] for line in told(run, "placed"))
+    for line in told(run, "placed"):
+        if line["order"] and made.get(line["key"]) != line["order"]:
+            yield f"key {line['key']} was answered with order {line['order']}, the books say {made.get(line['key'])}"
+        if not line["order"] and line["key"] in made:
+            yield f"key {line['key']} was refused ({line['code']}), and made order {made[line['key']]}"
+        if line["status"] not in (201, 202, 409, 422):
+            yield f"key {line['key']} was answered with status {line['status']}"
+    for key, count in answered.items():
+        if count > 1:
+            yield f"key {key} was answered {count} times"
+    wanted = {line["key"] for line in told(run, "wants")}
+    for key, order in made.items():
+        if key not in wanted:
+            yield f"order {order} was made under a key that no customer sent: {key}"
+
+
+def states_only_moved_on(run: Run) -> Iterator[str]:
+    """What customers saw of an order, and what it is in the end, follow each other."""
+    seen: dict[str, list[str]] = {}
+    for line in told(run, "seen"):
+        seen.setdefault(line["order"], []).append(line["status"])
+    for order_id, states in seen.items():
+        order = run.books.orders.get(order_id)
+        ways = [*states, order["status"] if order else "nothing"]
+        for before, after in pairwise(ways):
+            if before != after and after not in AFTER.get(before, ()):
+                yield f"order {order_id} was {before}, then {after}"
+
+
+def nothing_failed_inside(run: Run) -> Iterator[str]:
+    """A fault is answered by 503 or 504, which say what to do; 500 is a defect."""
+    for line in told(run, "trouble"):
+        if line["status"] == 500:
+            yield f"{line['asked']} was answered with 500: {line['text']}"
+
+
+# --- why orders ended as they did
+
+
+def causes_are_explained(run: Run) -> Iterator[str]:
+    """Each refusal was meant by the load, or follows from an act; and what had to be refused was refused."""
+    cards = {line["key"]: line for line in told(run, "wants")}
+    keys = {row["result"].strip('"'): row["key"].rpartition(":place:")[2] for row in run.books.keys}
+    for saga in run.books.sagas:
+        wish = cards.get(keys.get(saga["key"], ""))
+        if saga["name"] != "place_order" or wish is None:
+            continue
+        meant = CARDS[wish["card"]][1]
+        if saga["status"] == "completed" and meant != "confirmed":
+            yield f"order {saga['key']} was confirmed, though {wish['card']} had to be refused"
+        if saga["status"] == "compensated":
+            why = _unexplained(run, saga, wish, meant)
+            if why:
+                yield f"order {saga['key']} was rejected with {why}"
+
+
+def _unexplained(run: Run, saga: dict[str, Any], wish: dict[str, Any], meant: str) -> str | None:
+    """The cause, if nothing explains it."""
+    code = (saga["cause"] or {}).get("code")
+    if code == "inventory.insufficient":
+        return None if run.scarce & wish["lines"].keys() else f"{code}, of what there was enough"
+    if code == "risk.refused":
+        return None if wish["customer"] == "customer-0" else f"{code}, of a customer whom no rule names"
+    if code in UNKNOWN_CODES:
+        begin, end = saga["created_at"].timestamp(), saga["updated_at"].timestamp()
+        return None if overlapping(run, begin, end) else f"{code}, while nothing was broken"
+    return None if code == meant else f"{code}, by a card whose orders come to {meant}"
+
+
+# --- how long it took
+
+
+def saga_seconds(run: Run) -> list[float]:
+    """How long each ended saga took, shortest first."""
+    return sorted((saga["updated_at"] - saga["created_at"]).total_seconds() for saga in _ended(run))
+
+
+def sagas_ended_in_time(run: Run) -> Iterator[str]:
+    """Within the bound, not counting the time in which the broker was away or, on SQLite, a writer was stopped."""
+    for saga in _ended(run):
+        took_s = (saga["updated_at"] - saga["created_at"]).total_seconds() - _held_up_s(run, saga)
+        if took_s > ENDS_WITHIN_S:
+            yield f"saga {saga['id']} of order {saga['key']} took {took_s:.1f} s"
+
+
+def _ended(run: Run) -> list[dict[str, Any]]:
+    return [saga for saga in run.books.sagas if saga["status"] in ("completed", "compensated")]
+
+
+def _held_up_s(run: Run, saga: dict[str, Any]) -> float:
+    begin, end = saga["created_at"].timestamp(), saga["updated_at"].timestamp()
+    spans = sorted(
+        (max(act.at, begin), min(act.until, end))
+        for act in run.acts
+        if run.stops_hold_up_all and act.kind == "stop" and act.at < end and act.until > begin
+    )
+    held_up, last = 0.0, begin
+    for start, stop in spans:
+        held_up += max(0.0, stop - max(start, last))
+        last = max(last, stop)
+    return held_up
+
+
+CHECKS = {
+    "answers were true": answers_were_true,
+    "states only moved on": states_only_moved_on,
+    "no answer was an internal error": nothing_failed_inside,
+    "every refusal is explained": causes_are_explained,
+    f"every saga ended within {ENDS_WITHIN_S:.0f} s": sagas_ended_in_time,
+}
+
+
+def check(run: Run) -> dict[str, list[str]]:
+    """What does not hold, by check; an empty list for each that does."""
+    return {name: list(find(run)) for name, find in CHECKS.items()}
