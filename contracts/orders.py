@@ -1,4 +1,4 @@
-"""orders: places and owns orders, and drives each through its saga."""
+"""orders: places and owns orders, drives each through its saga, and amends them."""
 
 from datetime import datetime
 from typing import Annotated, Protocol
@@ -6,6 +6,13 @@ from typing import Annotated, Protocol
 import msgspec
 
 from chassis.types import Event, Message, Money, api, event, refuses
+from contracts.amendments import (
+    Amendment,
+    RefundTo,
+    ReturnedLine,
+    ReturnLine,
+    SwapLine,
+)
 from contracts.common import Address, CartRef, PaymentMethod, TimelineEntry
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
@@ -15,7 +22,10 @@ WaitS = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
 
 class OrderLine(Message):
-    """As it was sold: name, options and price do not follow the catalogue. `tax` is contained in line_total."""
+    """As it was sold: name, options and price do not follow the catalogue. `tax` is contained in line_total.
+
+    `returned` of its units came back and were refunded.
+    """
 
     sku: str
     name: str
@@ -24,6 +34,9 @@ class OrderLine(Message):
     unit_price: Money
     line_total: Money
     tax: Money
+    product_id: str = ""
+    tax_class: str = "default"
+    returned: int = 0
 
 
 class Totals(Message):
@@ -36,8 +49,14 @@ class Totals(Message):
 
 
 class PaymentState(Message):
+    """`paid` and `refunded` are sums over all of the order's payments; `action_url` is where the customer confirms
+    the payment while `status` is requires_action."""
+
     status: str
     method: str
+    paid: Money
+    refunded: Money
+    action_url: str | None = None
 
 
 class ShipmentState(Message):
@@ -46,9 +65,9 @@ class ShipmentState(Message):
 
 
 class Order(Message):
-    """`reason` tells in words for the customer, `reason_code` as a code, why an order was rejected.
+    """`reason` tells in words for the customer, `reason_code` as a code, why an order was rejected or cancelled.
 
-    `review`: risk let it pass, marked for staff.
+    `review`: risk let it pass, marked for staff. `timeline` has the lines of its amendments too, by time.
     """
 
     id: str
@@ -64,6 +83,7 @@ class Order(Message):
     reason: str | None = None
     reason_code: str | None = None
     review: bool = False
+    amendments: list[Amendment] = []
 
 
 class OrderPage(Message):
@@ -148,6 +168,74 @@ class OrderRejected(Event):
     name: str
     reason: str
     message: str
+
+
+@event("orders", "order_cancelled")
+class OrderCancelled(Event):
+    """Units are available again. `refunded` is None where nothing was charged."""
+
+    order_id: str
+    customer_id: str
+    email: str
+    name: str
+    reason: str
+    refunded: Money | None
+
+
+@event("orders", "return_requested")
+class ReturnRequested(Event):
+    """The customer may send these units back until `expires_at`; `return_id` may be an exchange's."""
+
+    order_id: str
+    return_id: str
+    customer_id: str
+    email: str
+    name: str
+    lines: list[ReturnLine]
+    expires_at: datetime
+
+
+@event("orders", "return_settled")
+class ReturnSettled(Event):
+    """Staff looked at what came back. `refund` is on its way, 0 if nothing was accepted."""
+
+    order_id: str
+    return_id: str
+    customer_id: str
+    email: str
+    name: str
+    lines: list[ReturnedLine]
+    refund: Money
+    refund_to: RefundTo
+
+
+@event("orders", "order_changed")
+class OrderChanged(Event):
+    """The order as it is now. `charged` and `refunded` are what the change cost or gave back, 0 for neither."""
+
+    order_id: str
+    customer_id: str
+    email: str
+    name: str
+    lines: list[OrderLine]
+    total: Money
+    shipping_address: Address
+    charged: Money
+    refunded: Money
+
+
+@event("orders", "exchange_settled")
+class ExchangeSettled(Event):
+    """The new units are on their way, and the difference was charged (above zero) or refunded (below)."""
+
+    order_id: str
+    exchange_id: str
+    customer_id: str
+    email: str
+    name: str
+    lines: list[SwapLine]
+    difference: Money
+    tracking: str | None
 
 
 @event(

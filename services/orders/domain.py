@@ -8,20 +8,23 @@ from contracts.orders import OrderLine, Totals
 from contracts.products import Offer
 
 STATES: dict[str, frozenset[str]] = {
-    "pending": frozenset({"confirmed", "shipped", "delivered", "rejecting", "rejected"}),
+    "pending": frozenset({"confirmed", "shipped", "delivered", "rejecting", "rejected", "cancelling"}),
     "rejecting": frozenset({"rejected"}),
     "confirmed": frozenset({"shipped", "delivered", "cancelling"}),
     "shipped": frozenset({"delivered"}),
-    "cancelling": frozenset({"cancelled"}),
-    "delivered": frozenset(),
+    "cancelling": frozenset({"cancelled", "confirmed", "shipped", "delivered"}),
+    "delivered": frozenset({"returned"}),
     "rejected": frozenset(),
     "cancelled": frozenset(),
+    "returned": frozenset(),
 }
-"""From each state, where an order may go. A parcel can be faster than the news of it: states may be skipped."""
+"""From each state, where an order may go. A parcel can be faster than the news of it: states may be skipped. A cancel
+that comes too late leaves the order where its parcel is."""
 
 UNSETTLED = ("pending", "rejecting")
-KEPT = ("confirmed", "shipped", "delivered")
-"""States in which the shop keeps the customer's money."""
+"""States in which an order is being made."""
+MOVING = (*UNSETTLED, "cancelling")
+"""States that news of the parcel does not change: the saga that runs takes it up at its end."""
 
 SHIPMENT_RANK = {"none": 0, "booked": 1, "handed_over": 2, "in_transit": 3, "delivered": 4}
 
@@ -36,6 +39,8 @@ REASONS = {
     "payments.unsupported_method": "This way of paying is not supported. Please choose another one.",
     "payments.capture_refused": "Your bank refused the payment. Please pay with another card.",
     "payments.not_authorized": "The payment could not be completed. You were not charged.",
+    "orders.challenge_refused": "The payment was not approved at your bank. You were not charged.",
+    "orders.challenge_expired": "The payment was not approved at your bank in time. You were not charged.",
     "saga.deadline": "It took too long to process your order. You were not charged.",
     "saga.cancelled": "The order was cancelled before it was complete.",
 }
@@ -90,6 +95,8 @@ def price(lines: Sequence[Line], offers: Mapping[str, Offer], country: str, rate
                 unit_price=offer.price,
                 line_total=Money(amount=gross, currency=currency),
                 tax=Money(amount=tax, currency=currency),
+                product_id=offer.product_id,
+                tax_class=offer.tax_class,
             )
         )
     return priced

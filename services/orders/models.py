@@ -1,4 +1,4 @@
-"""orders' tables. An order keeps the names, options and prices that it was sold at."""
+"""orders' tables. An order keeps the names, options and prices that it was sold at, until an amendment changes them."""
 
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from chassis.db import UtcDateTime
 
 UNSETTLED_ONLY = text("status IN ('pending', 'rejecting')")
+OPEN_ONLY = text("closed_at IS NULL")
 
 
 class Base(DeclarativeBase):
@@ -44,6 +45,8 @@ class Order(Base):
     shipping_amount: Mapped[int] = mapped_column(BigInteger)
     tax_amount: Mapped[int] = mapped_column(BigInteger)
     total_amount: Mapped[int] = mapped_column(BigInteger)
+    paid_amount: Mapped[int] = mapped_column(BigInteger, default=0)
+    refunded_amount: Mapped[int] = mapped_column(BigInteger, default=0)
     payment_method: Mapped[str] = mapped_column(String(20))
     payment_status: Mapped[str] = mapped_column(String(20), default="none")
     shipment_status: Mapped[str] = mapped_column(String(20), default="none")
@@ -51,6 +54,40 @@ class Order(Base):
     reason_code: Mapped[str | None] = mapped_column(String(100))
     reason: Mapped[str | None] = mapped_column(Text)
     review: Mapped[bool] = mapped_column(default=False)
+    amended: Mapped[bool] = mapped_column(default=False)  # it has amendments: most have none, and are not asked for any
     sequence: Mapped[int] = mapped_column(default=0)
+    delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Amendment(Base):
+    """`data` is what was asked, worked out and decided, as its kind needs it. `closed_at` is its end."""
+
+    __tablename__ = "amendment"
+    __table_args__ = (
+        # one open amendment for each order
+        Index(
+            "uq_amendment_order_open",
+            "order_id",
+            unique=True,
+            sqlite_where=OPEN_ONLY,
+            postgresql_where=OPEN_ONLY,
+        ),
+        Index("ix_amendment_order", "order_id", "created_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    order_id: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(20))
+    status: Mapped[str] = mapped_column(String(20))
+    saga_id: Mapped[str] = mapped_column(String(64))
+    take_back_id: Mapped[str | None] = mapped_column(String(64))  # the saga that waits for the goods of an exchange
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    shipment_status: Mapped[str] = mapped_column(String(20), default="none")
+    tracking: Mapped[str | None] = mapped_column(String(64))
+    reason_code: Mapped[str | None] = mapped_column(String(100))
+    reason: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -28,7 +28,14 @@ def confirm_order(session: Session, run: Run[Placed]) -> None:
     order = store.get(session, run.key)
     assert order is not None
     review = run.results["assess_risk"].get("decision") == "review"
-    store.move(session, run.key, status_with(order.shipment_status), payment_status="captured", review=review)
+    store.move(
+        session,
+        run.key,
+        status_with(order.shipment_status),
+        payment_status="captured",
+        paid_amount=run.data.total.amount,
+        review=review,
+    )
     publish(
         session,
         OrderConfirmed(

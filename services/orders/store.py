@@ -15,9 +15,11 @@ from chassis.db import now, run, table_of
 from chassis.saga import COMPENSATING, StepState
 from chassis.types import Money
 from contracts import orders as contract
+from contracts.amendments import Amendment as Amended
 from contracts.common import Address, TimelineEntry
-from services.orders.domain import KEPT, SHIPMENT_RANK, STATES, UNSETTLED
-from services.orders.models import Order
+from services.orders import amendments
+from services.orders.domain import MOVING, SHIPMENT_RANK, STATES, UNSETTLED
+from services.orders.models import Amendment, Order
 
 Position = tuple[datetime, str]
 
@@ -77,13 +79,18 @@ def move(session: Session, order_id: str, to: str, **values: Any) -> bool:
     return run(session, _move(to, *values), of=order_id, next_updated_at=now(session), **given).rowcount == 1
 
 
+def change(session: Session, order_id: str, **values: Any) -> None:
+    """Set columns of an order, whatever state it is in."""
+    run(session, update(_orders).where(_OF).values(updated_at=now(session), **values), of=order_id)
+
+
 def next_sequence(session: Session, order_id: str) -> int:
     """The number of the order's next event."""
     number: int = run(session, _NUMBER, of=order_id).scalar_one()
     return number
 
 
-def shipment_moved(session: Session, order_id: str, status: str, tracking: str) -> str | None:
+def shipment_moved(session: Session, order_id: str, status: str, tracking: str | None) -> str | None:
     """Note how far the parcel is, never back; answers the order's state, or None if this is old news."""
     state: str | None = run(session, _ship(status), of=order_id, number=tracking, next_updated_at=now(session)).scalar()
     return state
@@ -104,19 +111,20 @@ def find(
 
 
 def money(session: Session, after: str | None, limit: int) -> list[contract.OrderMoney]:
-    query = select(Order).order_by(Order.id).limit(limit)
+    moving = select(Amendment.order_id).where(Amendment.closed_at.is_(None), Amendment.status.in_(amendments.AT_WORK))
+    query = select(Order, Order.id.in_(moving).label("moves")).order_by(Order.id).limit(limit)
     if after is not None:
         query = query.where(Order.id > after)
     return [
         contract.OrderMoney(
             order_id=order.id,
             status=order.status,
-            due=order.total_amount if order.status in KEPT else 0,
+            due=order.paid_amount - order.refunded_amount,
             currency=order.currency,
-            settled=order.status not in (*UNSETTLED, "cancelling"),
+            settled=order.status not in MOVING and not moves,
             updated_at=order.updated_at,
         )
-        for order in session.scalars(query)
+        for order, moves in session.execute(query)
     ]
 
 
@@ -124,23 +132,46 @@ def money(session: Session, after: str | None, limit: int) -> list[contract.Orde
 
 
 def views(session: Session, orders: Sequence[Row[Any]], for_staff: bool) -> list[contract.Order]:
-    """Orders with their timelines, and with what is known of the payment while the saga is running.
+    """Orders with their amendments and timelines, and with what is known of the payment while a saga is running.
 
     Why an outcome is unknown is told to staff alone: it speaks of machines.
     """
-    logs = saga_store.log_of(session, [order.saga_id for order in orders])
-    return [_view(order, _steps_of(session, order), logs[order.saga_id], for_staff) for order in orders]
+    amended = amendments.of_orders(session, [order.id for order in orders if order.amended])
+    sagas = {order.id: _sagas_of(order, amended.get(order.id, [])) for order in orders}
+    logs = saga_store.log_of(session, [saga_id for each in sagas.values() for saga_id in each])
+    return [
+        _view(
+            order,
+            _steps_of(session, order),
+            [amendments.view(session, row) for row in amended.get(order.id, [])],
+            sorted((line for saga_id in sagas[order.id] for line in logs[saga_id]), key=lambda line: line.at),
+            for_staff,
+        )
+        for order in orders
+    ]
+
+
+def _sagas_of(order: Row[Any], amended: list[Row[Any]]) -> list[str]:
+    """The order's saga, and those of its amendments: each once, for a cancel may be a mark on the order's own."""
+    return list(dict.fromkeys([order.saga_id, *(saga for row in amended for saga in amendments.sagas_of(row))]))
 
 
 def _steps_of(session: Session, order: Row[Any]) -> Row[Any] | None:
-    return saga_store.get(session, order.saga_id) if order.status in UNSETTLED else None
+    """The saga's row of an order that is not paid yet."""
+    in_the_making = order.status in MOVING and not order.paid_amount
+    return saga_store.get(session, order.saga_id) if in_the_making else None
 
 
-def _view(order: Row[Any], running: Row[Any] | None, log: list[Row[Any]], for_staff: bool) -> contract.Order:
+def _view(
+    order: Row[Any],
+    running: Row[Any] | None,
+    amended: list[Amended],
+    log: list[Row[Any]],
+    for_staff: bool,
+) -> contract.Order:
     def of(amount: int) -> Money:
         return Money(amount=amount, currency=order.currency)
 
-    payment_status = payment_status_of(running.steps, running.status) if running else order.payment_status
     return contract.Order(
         id=order.id,
         customer_id=order.customer_id,
@@ -155,16 +186,25 @@ def _view(order: Row[Any], running: Row[Any] | None, log: list[Row[Any]], for_st
             total=of(order.total_amount),
         ),
         shipping_address=msgspec.convert(order.address, Address),
-        payment=contract.PaymentState(status=payment_status, method=order.payment_method),
+        payment=contract.PaymentState(
+            status=payment_status_of(running.steps) if running else order.payment_status,
+            method=order.payment_method,
+            paid=of(order.paid_amount),
+            refunded=of(order.refunded_amount),
+            action_url=amendments.challenge_url(running.steps) if running else None,
+        ),
         shipment=contract.ShipmentState(status=order.shipment_status, tracking=order.tracking),
         timeline=[_entry(line, for_staff) for line in log],
         created_at=order.created_at,
         review=order.review,
+        amendments=amended,
     )
 
 
-def payment_status_of(steps: dict[str, Any], saga_status: str) -> str:
+def payment_status_of(steps: dict[str, Any]) -> str:
     """What a saga's steps tell of the payment."""
+    if amendments.challenge_url(steps):
+        return "requires_action"
     known = msgspec.convert(steps, dict[str, StepState])
     authorize = known.get("authorize_payment", StepState())
     if known.get("capture_payment", StepState()).outcome == "ok":

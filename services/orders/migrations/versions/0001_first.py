@@ -1,4 +1,4 @@
-"""Orders, and the tables of sagas.
+"""Orders, their amendments, and the tables of sagas.
 
 Revision ID: orders_0001
 """
@@ -32,6 +32,8 @@ def upgrade() -> None:
         sa.Column("shipping_amount", sa.BigInteger, nullable=False),
         sa.Column("tax_amount", sa.BigInteger, nullable=False),
         sa.Column("total_amount", sa.BigInteger, nullable=False),
+        sa.Column("paid_amount", sa.BigInteger, nullable=False),
+        sa.Column("refunded_amount", sa.BigInteger, nullable=False),
         sa.Column("payment_method", sa.String(20), nullable=False),
         sa.Column("payment_status", sa.String(20), nullable=False),
         sa.Column("shipment_status", sa.String(20), nullable=False),
@@ -39,7 +41,9 @@ def upgrade() -> None:
         sa.Column("reason_code", sa.String(100)),
         sa.Column("reason", sa.Text),
         sa.Column("review", sa.Boolean, nullable=False),
+        sa.Column("amended", sa.Boolean, nullable=False),
         sa.Column("sequence", sa.Integer, nullable=False),
+        sa.Column("delivered_at", UtcDateTime),
         sa.Column("created_at", UtcDateTime, nullable=False),
         sa.Column("updated_at", UtcDateTime, nullable=False),
     )
@@ -54,7 +58,35 @@ def upgrade() -> None:
     )
     op.create_index("ix_orders_customer", "orders", ["customer_id", "created_at"])
     op.create_index("ix_orders_created_at", "orders", ["created_at"])
+    op.create_table(
+        "amendment",
+        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("order_id", sa.String(64), nullable=False),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("status", sa.String(20), nullable=False),
+        sa.Column("saga_id", sa.String(64), nullable=False),
+        sa.Column("take_back_id", sa.String(64)),
+        sa.Column("data", sa.JSON, nullable=False),
+        sa.Column("shipment_status", sa.String(20), nullable=False),
+        sa.Column("tracking", sa.String(64)),
+        sa.Column("reason_code", sa.String(100)),
+        sa.Column("reason", sa.Text),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.Column("updated_at", UtcDateTime, nullable=False),
+        sa.Column("closed_at", UtcDateTime),
+    )
+    is_open = sa.text("closed_at IS NULL")
+    op.create_index(
+        "uq_amendment_order_open",
+        "amendment",
+        ["order_id"],
+        unique=True,
+        sqlite_where=is_open,
+        postgresql_where=is_open,
+    )
+    op.create_index("ix_amendment_order", "amendment", ["order_id", "created_at"])
 
 
 def downgrade() -> None:
+    op.drop_table("amendment")
     op.drop_table("orders")
