@@ -26,7 +26,7 @@ from chassis.errors import Failure
 from chassis.rpc import RpcClient
 from chassis.saga import Saga
 from chassis.saga_rounds import Limits, Rounds
-from chassis.saga_store import Held
+from chassis.saga_store import Change, Held
 
 CLAIM_BATCH = 20
 STOP_S = 5.0
@@ -56,6 +56,7 @@ class Sagas(DependencyProvider):
         self._waiting: dict[str, list[GreenEvent]] = {}
         self._poller: Any = None
         self._unknown_looked_at = 0.0
+        self._more = False  # whether more sagas were due than could be driven
 
     # --- what a service does with it
 
@@ -165,7 +166,18 @@ class Sagas(DependencyProvider):
 
     def _drive_all(self, begun: list[Held]) -> None:
         for held in begun:
-            self.pool.spawn_n(self._drive, held)
+            if self.pool.free() > 0:
+                self.pool.spawn_n(self._drive, held)
+            else:  # whoever began it has an answer to give, and must not wait for others' sagas
+                eventlet.spawn_n(self._leave_to_poll, held)
+
+    def _leave_to_poll(self, held: Held) -> None:
+        try:
+            with self.sessions.write() as session:
+                store.change(session, held, Change(timedelta(), {"owner": None}))
+        except (Failure, SQLAlchemyError) as exc:
+            log.warning("a saga waits for its lease", extra={"saga_id": held.id, "reason": str(exc)})
+        self._more = True
 
     def _poll(self) -> None:
         while True:
@@ -189,6 +201,7 @@ class Sagas(DependencyProvider):
         free = min(CLAIM_BATCH, self.pool.free())
         with self.sessions.read() as session:
             rows = store.due(session, self.definitions, free) if free > 0 else []
+        self._more = len(rows) == free
         if not rows:
             return
         with self.sessions.write() as session:
@@ -228,6 +241,9 @@ class Sagas(DependencyProvider):
             self._ask_for_help(held, f"a round of it fails: {type(exc).__name__}: {exc}")
         finally:
             structlog.contextvars.clear_contextvars()
+        if self._more and self.pool.free() + 1 > self.pool.size // 2:  # its own place is about to be free
+            self._more = False
+            self._soon(0)
 
     def _ask_for_help(self, held: Held, why: str) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import eventlet
 import msgspec
 import pytest
 from sqlalchemy import select
@@ -428,3 +429,18 @@ def test_a_hook_that_fails_asks_for_attention_and_loses_nothing(db):
     broken[0] = False
     moved_on(sagas, 16)
     assert (row_of(db, saga_id).status, row_of(db, saga_id).attention) == ("completed", None)
+
+
+def test_more_sagas_than_can_be_driven_at_once_are_driven_one_after_the_other(db):
+    trip = trip_saga()
+    agency = Agency(book_hotel=[lambda: eventlet.sleep(0.01) or "ok"])
+    sagas = engine(db, agency, trip, saga_concurrency=2)
+    with db.write() as session:
+        ids = [sagas.start_saga(session, trip, f"trip-{n}", Trip(place="Rome")) for n in range(7)]
+        begun = session.info.pop("sagas")
+    sagas._drive_all(begun)  # answers at once: whoever began them does not wait
+    assert agency.calls == []
+    with eventlet.Timeout(20):
+        while {row_of(db, saga_id).status for saga_id in ids} != {"completed"}:
+            eventlet.sleep(0.02)
+    assert agency.calls.count("pay") == 7
