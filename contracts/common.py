@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from chassis.types import Message
+from chassis.types import Message, Money
 
 Sku = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Quantity = Annotated[int, msgspec.Meta(ge=1, le=999)]
@@ -28,12 +28,29 @@ class Address(Message, forbid_unknown_fields=True):
     line2: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
 
+class PartAmount(Money, forbid_unknown_fields=True):
+    """What one part of a split is to pay."""
+
+
+class PaymentPart(Message, forbid_unknown_fields=True):
+    """One part of a split. `amount` may be left out once: that part takes what the others leave."""
+
+    type: Annotated[str, msgspec.Meta(max_length=20)]
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    amount: PartAmount | None = None
+
+
 class PaymentMethod(Message, forbid_unknown_fields=True):
-    """Either a card by the acquirer's token, or a saved method of the customer's by its id."""
+    """`card`: by the acquirer's token, or a saved one of the customer's by its id. `gift_card`: by its id.
+
+    `split`: several gift cards and at most one card, in the order in which they are refunded.
+    """
 
     type: Annotated[str, msgspec.Meta(max_length=20)] = "card"
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    parts: Annotated[list[PaymentPart], msgspec.Meta(min_length=1, max_length=10)] | None = None
 
 
 class CartRef(Message):

@@ -271,6 +271,10 @@ class OrdersApi(Protocol):
         "orders.key_reused",
         "orders.unknown_payment_method",
         "orders.not_sold_any_more",
+        "payments.gift_card_insufficient",
+        "payments.one_card",
+        "payments.unknown_gift_card",
+        "payments.unsupported_method",
         "shipping.not_serviceable",
     )
     def place(

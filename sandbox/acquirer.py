@@ -174,7 +174,7 @@ class Acquirer(Company):
         if undone:
             body["status"] = "voided"
         if kind == "authorize" and status == 201 and (found := self._authorization(key)):
-            body |= {"captured": found.captured, "refunded": found.refunded}
+            body |= {"authorized": found.amount, "captured": found.captured, "refunded": found.refunded}
         return Answer(200, body)
 
     def statement(self, query: Query) -> Answer:

@@ -38,6 +38,8 @@ REASONS = {
     "payments.unknown_token": "Your card is not known to the card processor. Please enter it again.",
     "payments.unsupported_method": "This way of paying is not supported. Please choose another one.",
     "payments.capture_refused": "Your bank refused the payment. Please pay with another card.",
+    "payments.gift_card_insufficient": "There is not enough left on your gift card. Please pay in another way.",
+    "payments.unknown_gift_card": "This gift card is not yours. Please pay in another way.",
     "payments.not_authorized": "The payment could not be completed. You were not charged.",
     "orders.challenge_refused": "The payment was not approved at your bank. You were not charged.",
     "orders.challenge_expired": "The payment was not approved at your bank in time. You were not charged.",

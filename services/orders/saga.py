@@ -104,7 +104,7 @@ PLACE_ORDER = (
         Step(
             "authorize_payment",
             PaymentsApi.authorize,
-            lambda o: dict(order_id=o.order_id, amount=o.total, method=o.method),
+            lambda o: dict(order_id=o.order_id, amount=o.total, method=o.method, customer_id=o.customer_id),
             undo=PaymentsApi.void,
         )
     )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from nameko.dependency_providers import Config
@@ -25,7 +25,7 @@ from chassis.saga_engine import Sagas
 from chassis.service import CallContext
 from chassis.types import Money
 from contracts.carts import Cart, CartsApi
-from contracts.common import Address, CartRef, PaymentMethod
+from contracts.common import Address, CartRef, PaymentMethod, PaymentPart
 from contracts.orders import (
     AuditLimit,
     CustomerId,
@@ -42,6 +42,7 @@ from contracts.orders import (
     Totals,
     WaitS,
 )
+from contracts.payments import PaymentResolved, PaymentsApi
 from contracts.products import ProductsApi
 from contracts.shipping import ShipmentMoved, ShippingApi, ShippingQuote
 from contracts.users import Profile, UsersApi
@@ -67,6 +68,7 @@ class OrdersService:
     carts: CartsApi = remote(CartsApi)
     products: ProductsApi = remote(ProductsApi)
     shipping: ShippingApi = remote(ShippingApi)
+    payments: PaymentsApi = remote(PaymentsApi)
 
     @rpc
     def quote(self, cart: CartRef, shipping_address: Address) -> Quote:
@@ -97,6 +99,7 @@ class OrdersService:
             lines, sums, _ = self._priced(cart, shipping_address)
             self._require_price(sums.total, expected_total)
             method = _method_of(profile.result(), payment_method)
+            self._require_payable(sums.total, method, customer_id)
             order = _new_order(profile.result(), cart, lines, sums, shipping_address, method)
             placed = Placed(
                 order_id=order["id"],
@@ -179,6 +182,13 @@ class OrdersService:
         with self.db.read() as session:
             return store.saga_health(session, PIVOT_STAGE)
 
+    @handles(PaymentResolved)
+    def on_payment_resolved(self, resolved: PaymentResolved) -> None:
+        saga_id = store.saga_of(self.db.session, resolved.payment_id)
+        if saga_id is not None:
+            told = dict(authorized=resolved.authorized, reason=resolved.reason)
+            self.sagas.signal(self.db.session, saga_id, "challenge", told)
+
     @handles(ShipmentMoved)
     def on_shipment_moved(self, moved: ShipmentMoved) -> None:
         state = store.shipment_moved(self.db.session, moved.order_id, moved.status, moved.tracking)
@@ -207,6 +217,17 @@ class OrdersService:
                 "The total has risen since you saw it. Please look at it once more, and order again.",
                 {"total": msgspec.to_builtins(total)},
             )
+
+    def _require_payable(self, total: Money, method: PaymentMethod, customer_id: str) -> None:
+        """A customer who pays in another way than by one card is told at once what is wrong with it."""
+        if method.type == "card":
+            return
+        try:
+            self.payments.check(total, method, customer_id)
+        except ServiceError as exc:
+            field = exc.details.get("field")
+            details = {**exc.details, "field": f"payment_{field}"} if isinstance(field, str) else exc.details
+            raise ServiceError(exc.code, exc.message, details) from None
 
     def _placed_before(self, claimed: str, asked: dict[str, Any]) -> str | None:
         with self.db.read() as session:
@@ -258,15 +279,33 @@ def _same_order(look_up: Callable[..., Any], session: Session, claimed: str, ask
 
 
 def _method_of(profile: Profile, asked: PaymentMethod) -> PaymentMethod:
-    """The method to pay with: a saved one by its id, or the card that was given."""
-    if asked.id is not None:
+    """The method to pay with: saved cards, also inside of a split, are named by their tokens."""
+    if asked.type == "split":
+        parts = [_card_of(profile, part, f"parts[{n}].") for n, part in enumerate(asked.parts or [])]
+        return msgspec.structs.replace(asked, parts=parts)
+    return _card_of(profile, asked, "")
+
+
+Way = TypeVar("Way", PaymentMethod, PaymentPart)
+
+
+def _card_of(profile: Profile, asked: Way, path: str) -> Way:
+    if asked.type == "gift_card" and asked.id is not None:
+        return asked
+    if asked.type == "card" and asked.id is not None:
         saved = next((each for each in profile.payment_methods if each.id == asked.id), None)
         if saved is None:
-            raise ServiceError("orders.unknown_payment_method", "You have no payment method with this id.")
-        return PaymentMethod(type=saved.type, token=saved.token)
+            raise ServiceError(
+                "orders.unknown_payment_method",
+                "You have no payment method with this id.",
+                {"field": f"payment_method.{path}id"},
+            )
+        return msgspec.structs.replace(asked, id=None, token=saved.token)
     if asked.type != "card" or not asked.token:
         raise ServiceError(
-            "orders.unknown_payment_method", 'Pay with {"type": "card", "token": …}, or with a saved {"id": …}.'
+            "orders.unknown_payment_method",
+            'Pay by {"type": "card", "token": …}, by a saved one {"id": …}, or by {"type": "gift_card", "id": …}.',
+            {"field": f"payment_method.{path}type"},
         )
     return asked
 

@@ -57,6 +57,12 @@ def add(session: Session, order: dict[str, Any]) -> None:
     run(session, _ADD, **order, created_at=at, updated_at=at)
 
 
+def saga_of(session: Session, order_id: str) -> str | None:
+    """The saga that makes this order."""
+    saga_id: str | None = session.scalar(select(_orders.c.saga_id).where(_orders.c.id == order_id))
+    return saga_id
+
+
 def unsettled_for(session: Session, cart_id: str) -> str | None:
     """The order that is being made of this cart, if there is one."""
     order_id: str | None = run(session, _UNSETTLED_FOR, cart=cart_id).scalar()

@@ -20,6 +20,7 @@ REFUSALS = {
     "capture_refused": "payments.capture_refused",
     "capture_exceeds_authorization": "payments.capture_refused",
     "captured": "payments.captured",
+    "requires_action": "payments.requires_action",
     "voided": "payments.voided",
     "unknown_authorization": "payments.not_authorized",
     "refund_exceeds_capture": "payments.refund_exceeds_capture",
@@ -29,7 +30,11 @@ REFUSALS = {
 
 
 class Movement(Message):
-    """What the acquirer did for `key`. `payment` is its own id of the payment, the same for all that belong to it."""
+    """What the acquirer did for `key`. `payment` is its own id of the payment, the same for all that belong to it.
+
+    The status of an authorization is requires_action where the customer has to approve it first, at `url`; a hook tells
+    how that ended, with a `code` where it did not end well.
+    """
 
     payment: str = msgspec.field(name="id")
     key: str
@@ -37,12 +42,15 @@ class Movement(Message):
     status: str
     amount: int
     currency: str
+    url: str | None = None
+    code: str | None = None
 
 
 class Operation(Message):
-    """What became of a key. `status`: authorized, captured, voided, refunded or refused (then `code` says why).
+    """What became of a key. `status`: authorized, requires_action, captured, voided, refunded, or declined and refused
+    (then `code` says why).
 
-    `captured` and `refunded` are an authorization's sums in minor units.
+    `authorized`, `captured` and `refunded` are an authorization's sums in minor units: what was ever moved.
     """
 
     key: str
@@ -52,6 +60,7 @@ class Operation(Message):
     amount: int = 0
     currency: str | None = None
     code: str | None = None
+    authorized: int = 0
     captured: int = 0
     refunded: int = 0
 
@@ -84,12 +93,13 @@ class AcquirerClient:
         self._company = company
 
     def authorize(self, key: str, amount: Money, token: str, reference: str) -> Movement:
-        """Set money aside. Refusals: payments.declined, unknown_token, voided (the key was voided before it came)."""
+        """Set money aside, or have the customer asked. Refusals: payments.declined, unknown_token, voided (the key was
+        voided before it came)."""
         return self._post("/authorizations", Movement, key=key, **_money(amount), token=token, reference=reference)
 
     def capture(self, key: str, authorization_key: str, amount: Money) -> Movement:
-        """Take what was set aside. Refusals: payments.capture_refused, captured (by another key), voided,
-        not_authorized."""
+        """Take what was set aside. Refusals: payments.capture_refused, captured (by another key), requires_action,
+        voided, not_authorized."""
         return self._post("/captures", Movement, key=key, authorization_key=authorization_key, **_money(amount))
 
     def void(self, key: str) -> None:

@@ -2,7 +2,7 @@
 
 from chassis.db import WorkerDatabase
 from contracts.payments import Difference, Reconciliation
-from services.payments import store
+from services.payments import books
 from services.payments.adapters import AcquirerClient, StatementLine
 
 LISTED = 100
@@ -33,9 +33,9 @@ def reconcile(db: WorkerDatabase, acquirer: AcquirerClient) -> Reconciliation:
     )
 
 
-def _ours(db: WorkerDatabase) -> dict[tuple[str, str], store.Known]:
+def _ours(db: WorkerDatabase) -> dict[tuple[str, str], books.Known]:
     with db.read() as session:
-        return store.known(session, MOST)
+        return books.known(session, MOST)
 
 
 def _statement(acquirer: AcquirerClient) -> tuple[dict[tuple[str, str], StatementLine], bool]:
@@ -49,7 +49,7 @@ def _statement(acquirer: AcquirerClient) -> tuple[dict[tuple[str, str], Statemen
     return lines, after is None
 
 
-def _difference(line: StatementLine, own: store.Known | None) -> Difference:
+def _difference(line: StatementLine, own: books.Known | None) -> Difference:
     return Difference(
         key=line.key,
         kind=line.kind,
@@ -60,6 +60,6 @@ def _difference(line: StatementLine, own: store.Known | None) -> Difference:
     )
 
 
-def _differs(line: StatementLine, ours: dict[tuple[str, str], store.Known]) -> bool:
+def _differs(line: StatementLine, ours: dict[tuple[str, str], books.Known]) -> bool:
     own = ours.get((line.kind, line.key))
     return own is None or own.amount != line.amount

@@ -1,6 +1,7 @@
-"""payments: what was authorised, captured, voided and refunded for an order, at the acquirer."""
+"""payments: what was authorised, captured, voided and refunded for an order, by cards and by gift cards."""
 
 from functools import partial
+from typing import Literal
 
 from chassis.commands import Outside, command, undo
 from chassis.context import Call
@@ -8,6 +9,7 @@ from chassis.db import Database, WorkerDatabase, now
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.hooks import HookReader, SignedHooks, is_first
+from chassis.outbox import Relay
 from chassis.provide import provided
 from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
@@ -15,21 +17,32 @@ from chassis.service import CallContext
 from chassis.types import Money
 from contracts.common import PaymentMethod
 from contracts.orders import SagasForgotten
-from contracts.payments import BalancePage, OrderId, OutsideKey, Payment, Reconciliation
-from services.payments import store
+from contracts.payments import (
+    BalancePage,
+    CustomerId,
+    GiftCard,
+    GiftCardAudit,
+    OrderId,
+    OutsideKey,
+    Payment,
+    PaymentId,
+    Reconciliation,
+    Refund,
+)
+from services.payments import books, cards, gift_cards, refunds, store
 from services.payments.adapters import Acquirer, AcquirerClient, Movement
-from services.payments.domain import LARGEST, SMALLEST
-from services.payments.methods import method_of
+from services.payments.domain import LARGEST, SMALLEST, shares_of
 from services.payments.models import Base
 from services.payments.reconciliation import reconcile
 
 HOOKS = {
     "payment.authorized": "authorize",
+    "payment.declined": "decline",
     "payment.captured": "capture",
     "payment.voided": "void",
     "payment.refunded": "refund",
 }
-"""The acquirer's calls, and the movements that they tell of. Others are taken, and change nothing."""
+"""The acquirer's calls, and what they tell of. Others are taken, and change nothing."""
 
 
 class PaymentsService:
@@ -38,64 +51,116 @@ class PaymentsService:
     call = provided(Call, CallContext())
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner()
+    relay = Relay()
     acquirer = provided(AcquirerClient, Acquirer())
     hooks = provided(HookReader, SignedHooks("acquirer"))
 
+    @rpc
+    def check(self, amount: Money, method: PaymentMethod, customer_id: CustomerId | None = None) -> None:
+        if customer_id is not None:
+            self._require_owner(customer_id)
+        _require_movable(amount)
+        gifts = [share for share in shares_of(method, amount) if share.gift_card_id is not None]
+        with self.db.read() as session:
+            for share in gifts:
+                gift_cards.require(session, share, customer_id, amount.currency)
+
     @command
     def authorize(
-        self, order_id: OrderId, amount: Money, method: PaymentMethod, *, key: OutsideKey
-    ) -> Outside[None, Payment]:
+        self,
+        order_id: OrderId,
+        amount: Money,
+        method: PaymentMethod,
+        customer_id: CustomerId | None = None,
+        payment_id: PaymentId | None = None,
+        *,
+        key: OutsideKey,
+    ) -> Outside[Movement | None, Payment]:
         self.call.require_trusted()
         _require_movable(amount)
-        way = method_of(method.type, self.acquirer)
-        way.check(method)
-        store.begin(self.db.session, order_id, amount, method.type, key)
+        shares = shares_of(method, amount)
+        names = store.Names(order_id, payment_id or order_id, customer_id, key)
+        store.begin(self.db.session, names, shares, amount.currency)
         try:
-            yield partial(way.authorize, key, amount, method, order_id)
+            answer = yield cards.authorize(self.acquirer, key, shares, amount.currency, order_id)
         except ServiceError as exc:
-            store.decline(self.db.session, order_id, key, str(exc.details.get("reason", exc.code)))
+            store.decline(self.db.session, key, str(exc.details.get("reason", exc.code)))
             raise
-        return store.happened(self.db.session, "authorize", key) or store.view(self.db.session, order_id)
+        if answer is None:
+            return store.get(self.db.session, order_id, names.payment_id)
+        if answer.status == "requires_action":
+            return store.requires_action(self.db.session, names.payment_id, answer.url)
+        return store.authorized(self.db.session, names.payment_id, key)
 
     @undo
-    def void(self, order_id: OrderId, amount: Money, method: PaymentMethod, *, key: OutsideKey) -> Outside[bool, None]:
+    def void(
+        self,
+        order_id: OrderId,
+        amount: Money,
+        method: PaymentMethod,
+        customer_id: CustomerId | None = None,
+        payment_id: PaymentId | None = None,
+        *,
+        key: OutsideKey,
+    ) -> Outside[bool | None, None]:
         self.call.require_trusted()
-        payment = store.ask_void(self.db.session, key)
-        was_there = yield partial(method_of(payment.method, self.acquirer).void, key)
-        store.voided(self.db.session, key, was_there)
+        card = store.ask_void(self.db.session, key)
+        was_there = yield partial(cards.void, self.acquirer, key) if card else cards.nothing
+        if was_there is not None:
+            store.voided(self.db.session, key, was_there)
 
     @command
-    def capture(self, order_id: OrderId, amount: Money, *, key: OutsideKey) -> Outside[None, Payment]:
+    def capture(
+        self, order_id: OrderId, amount: Money, payment_id: PaymentId | None = None, *, key: OutsideKey
+    ) -> Outside[object, Payment]:
         self.call.require_trusted()
         _require_movable(amount)
-        payment = store.ask_capture(self.db.session, order_id, amount, key)
-        way = method_of(payment.method, self.acquirer)
+        take = store.ask_capture(self.db.session, order_id, payment_id or order_id, amount, key)
         try:
-            yield partial(way.capture, key, payment.authorize_key, amount)
+            yield cards.capture(self.acquirer, take)
         except ServiceError:
-            store.refused(self.db.session, "capture", key)
+            store.capture_refused(self.db.session, take)
             raise
-        return store.happened(self.db.session, "capture", key) or store.view(self.db.session, order_id)
+        return store.captured(self.db.session, take)
 
     @command(retriable=True)
-    def refund(self, order_id: OrderId, amount: Money, *, key: OutsideKey) -> Outside[None, Payment]:
+    def refund(
+        self,
+        order_id: OrderId,
+        amount: Money,
+        to: Literal["original", "gift_card"] = "original",
+        except_payment: PaymentId | None = None,
+        *,
+        key: OutsideKey,
+    ) -> Outside[dict[str, ServiceError], Refund]:
         self.call.require_trusted()
         _require_movable(amount)
-        payment, outside_key = store.reserve_refund(self.db.session, order_id, amount, key)
-        way = method_of(payment.method, self.acquirer)
-        try:
-            yield partial(way.refund, outside_key, payment.authorize_key, amount)
-        except ServiceError:
-            store.release_refund(self.db.session, order_id, amount, outside_key)
-            raise
-        return store.happened(self.db.session, "refund", outside_key) or store.view(self.db.session, order_id)
+        asked = refunds.plan(self.db.session, order_id, amount, to, except_payment, key)
+        refusals = yield partial(cards.refund, self.acquirer, asked)
+        refunds.settle(self.db.session, asked, refusals)
+        return refunds.view(self.db.session, order_id, amount, key)
 
     @rpc
-    def get(self, order_id: OrderId) -> Payment:
+    def get(self, order_id: OrderId, payment_id: PaymentId | None = None) -> Payment:
         if not self.call.is_staff():
-            raise ServiceError("payments.not_found", f"There is no payment for order {order_id!r}.")
+            raise ServiceError("payments.not_found", f"There is no such payment for order {order_id!r}.")
         with self.db.read() as session:
-            return store.view(session, order_id)
+            return store.get(session, order_id, payment_id or order_id)
+
+    @command
+    def issue_gift_card(self, customer_id: CustomerId, amount: Money, *, key: str) -> GiftCard:
+        self.call.require_staff()
+        _require_movable(amount)
+        card_id = gift_cards.issue(self.db.session, customer_id, amount)
+        gift_cards.note(self.db.session, "issue", card_id, amount.amount, key)
+        return gift_cards.view(self.db.session, card_id)
+
+    @rpc
+    def gift_cards(self, customer_id: CustomerId) -> list[GiftCard]:
+        if not self.call.is_staff():
+            self._require_owner(customer_id)
+        with self.db.read() as session:
+            return gift_cards.of_customer(session, customer_id)
 
     @rpc
     def acquirer_hook(self, signature: str, body: str, *, key: str = "") -> None:
@@ -107,14 +172,19 @@ class PaymentsService:
         moved = hook.data_as(Movement)
         with self.db.write() as session:
             if is_first(session, "acquirer_hook", hook):
-                store.happened(session, "authorize", moved.authorization_key)  # the first of them may have got lost
-                store.happened(session, kind, moved.key)
+                store.heard(session, kind, moved.key, moved.authorization_key, moved.code)
 
     @rpc
     def balances(self, after: OrderId | None = None, limit: int = 500) -> BalancePage:
         self.call.require_operator()
         with self.db.read() as session:
-            return store.balances(session, after, limit)
+            return books.balances(session, after, limit)
+
+    @rpc
+    def audit_gift_cards(self) -> GiftCardAudit:
+        self.call.require_operator()
+        with self.db.read() as session:
+            return books.audit_gift_cards(session)
 
     @rpc
     def reconcile(self) -> Reconciliation:
@@ -124,6 +194,16 @@ class PaymentsService:
     @handles(SagasForgotten)
     def on_sagas_forgotten(self, told: SagasForgotten) -> None:
         forget_sagas(self.db.session, "orders", told.saga_ids)
+
+    @command(retriable=True)
+    def void_unowned(self, authorize_key: OutsideKey, *, key: OutsideKey) -> Outside[None, None]:
+        self.call.require_operator()
+        store.require_unowned(self.db.session, authorize_key)
+        yield partial(self.acquirer.void, authorize_key)
+
+    def _require_owner(self, customer_id: str) -> None:
+        if not self.call.owns(customer_id):
+            raise ServiceError("auth.forbidden", "A gift card is its owner's alone.")
 
 
 def _require_movable(amount: Money) -> None:

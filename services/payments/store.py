@@ -1,101 +1,171 @@
 """payments' queries. What is asked of the acquirer is written down first; whoever learns first that it happened, the
-verdict or a hook, moves the payment, and the other one changes nothing."""
+verdict or a hook, moves the part, and the other one changes nothing.
 
+What gift cards give moves in the same commit as what it belongs to: with the card's verdict, or, in a payment without a
+card, at once.
+"""
+
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from logging import getLogger
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, or_, select, update
+from sqlalchemy import Row, and_, bindparam, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from chassis.db import insert_new, now, run, table_of
 from chassis.errors import ServiceError
+from chassis.outbox import publish
 from chassis.types import Money
 from contracts import payments as contract
-from services.payments.domain import status_after
-from services.payments.models import ASKED, DONE, NEVER, Movement, Payment
+from services.payments import gift_cards
+from services.payments.domain import Share, spread, status_after, status_of
+from services.payments.models import ASKED, DONE, NEVER, Movement, Part
 
 log = getLogger("rialto.payments")
 
-_payment, _movement = table_of(Payment), table_of(Movement)
-_FIND = select(_payment).where(_payment.c.order_id == bindparam("of"))
+_part, _movement = table_of(Part), table_of(Movement)
+is_card = _part.c.gift_card_id.is_(None)
+_FIND = select(_part).where(_part.c.payment_id == bindparam("of")).order_by(_part.c.id)
 _HOLD = _FIND.with_for_update()
-_FIND_BY_KEY = select(_payment).where(_payment.c.authorize_key == bindparam("of"))
-_HOLD_BY_KEY = _FIND_BY_KEY.with_for_update()
-_SET = update(_payment).where(_payment.c.order_id == bindparam("of")).returning(_payment)
+_HOLD_BY_KEY = select(_part).where(_part.c.authorize_key == bindparam("of")).order_by(_part.c.id).with_for_update()
+_ADD = insert(_part)
+_SET = update(_part).where(_part.c.id == bindparam("of")).returning(_part)
 _asked = and_(_movement.c.kind == bindparam("asked"), _movement.c.key == bindparam("under"))
 _HOLD_MOVED = (
-    select(_payment, _movement.c.amount.label("moved"))
-    .join(_movement, _movement.c.order_id == _payment.c.order_id)
-    .where(_asked)
-    .with_for_update(of=_payment)
+    select(_part, _movement.c.amount.label("moved"))
+    .join(_movement, _movement.c.payment_id == _part.c.payment_id)
+    .where(_asked, is_card)
+    .with_for_update(of=_part)
 )
 _TURN = update(_movement).where(_asked, _movement.c.state == ASKED)
-_CAPTURE_OR_VOID = select(_movement.c.kind).where(
+_CAPTURE_OR_VOID = select(_movement.c.kind, _movement.c.command_key).where(
     or_(
         and_(_movement.c.kind == "capture", _movement.c.key == bindparam("capture")),
         and_(_movement.c.kind == "void", _movement.c.key == bindparam("void")),
     )
 )
+Parts = Sequence[Row[Any]]
 
 
-def find(session: Session, order_id: str) -> Row[Any] | None:
-    """The payment as it is now, locked until the end of a write transaction."""
-    return run(session, _HOLD, of=order_id).one_or_none()
+# --- what is known of a payment
 
 
-def view(session: Session, order_id: str) -> contract.Payment:
-    payment = run(session, _FIND, of=order_id).one_or_none()
-    if payment is None:
-        raise ServiceError("payments.not_found", f"There is no payment for order {order_id!r}.")
-    return _view(payment)
+def find(session: Session, payment_id: str) -> Parts:
+    """The parts as they are now, in their order, locked until the end of a write transaction."""
+    return run(session, _HOLD, of=payment_id).all()
 
 
-def _view(payment: Row[Any]) -> contract.Payment:
+def get(session: Session, order_id: str, payment_id: str) -> contract.Payment:
+    parts = run(session, _FIND, of=payment_id).all()
+    if not parts or parts[0].order_id != order_id:
+        raise ServiceError("payments.not_found", f"There is no such payment for order {order_id!r}.")
+    return view(parts)
+
+
+def view_after(session: Session, part: Row[Any]) -> contract.Payment:
+    """The payment that this part, as it is now, belongs to."""
+    return view([part] if part.parts == 1 else run(session, _FIND, of=part.payment_id).all())
+
+
+def view(parts: Parts) -> contract.Payment:
+    first, card = parts[0], card_of(parts)
+    status = status_of(parts)
     return contract.Payment(
-        order_id=payment.order_id,
-        status=payment.status,
-        method=payment.method,
-        amount=payment.amount,
-        captured=payment.captured,
-        refunded=payment.refunded,
-        currency=payment.currency,
-        reason=payment.reason,
+        id=first.payment_id,
+        order_id=first.order_id,
+        status=status,
+        method=first.method if len(parts) == 1 else "split",
+        amount=sum(part.amount for part in parts),
+        captured=sum(part.captured for part in parts),
+        refunded=sum(part.refunded for part in parts),
+        currency=first.currency,
+        parts=[
+            contract.Part(
+                method=part.method,
+                status=part.status,
+                amount=part.amount,
+                captured=part.captured,
+                refunded=part.refunded,
+                gift_card_id=part.gift_card_id,
+            )
+            for part in parts
+        ],
+        reason=card.reason if card else None,
+        action_url=card.action_url if card and status == "requires_action" else None,
     )
 
 
-def begin(session: Session, order_id: str, amount: Money, method: str, key: str) -> None:
-    """The order's payment, which is about to be authorised; found if it is there already under the same key."""
-    at = now(session)
-    row = dict(
-        order_id=order_id,
-        method=method,
-        status="none",
-        amount=amount.amount,
-        captured=0,
-        refunding=0,
-        refunded=0,
-        currency=amount.currency,
-        authorize_key=key,
-        created_at=at,
-        updated_at=at,
-    )
-    if insert_new(session, _payment, row):
-        ask(session, "authorize", key, order_id, amount.amount)
+def card_of(parts: Parts) -> Row[Any] | None:
+    """The one part that the acquirer knows of."""
+    return next((part for part in parts if part.gift_card_id is None), None)
+
+
+# --- authorize
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a payment is to be known by."""
+
+    order_id: str
+    payment_id: str
+    customer_id: str | None
+    key: str
+
+
+def begin(session: Session, names: Names, shares: Sequence[Share], currency: str) -> None:
+    """The payment, which is about to be authorised: its gift cards held, its card's authorisation written down. Found
+    if it is there already under the same key. Raises ServiceError."""
+    rows = _rows(session, names, shares, currency)
+    if not insert_new(session, _part, rows[0]):
+        parts = find(session, names.payment_id)
+        if not parts or parts[0].authorize_key != names.key:
+            raise ServiceError("payments.exists", f"There is a payment {names.payment_id!r} already.")
         return
-    payment = find(session, order_id)
-    if payment is None or payment.authorize_key != key:
-        raise ServiceError("payments.exists", f"Order {order_id!r} has a payment already.")
+    for row in rows[1:]:
+        run(session, _ADD, **row)
+    for share in sorted(shares, key=lambda share: share.gift_card_id or ""):
+        if share.gift_card_id is None:
+            ask(session, "authorize", names.key, names.payment_id, share.amount)
+        else:
+            gift_cards.require(session, share, names.customer_id, currency)
+            gift_cards.move(session, "hold", share.gift_card_id, share.amount, names.key, names.payment_id)
 
 
-def ask(session: Session, kind: str, key: str, order_id: str, amount: int, command_key: str | None = None) -> None:
+def _rows(session: Session, names: Names, shares: Sequence[Share], currency: str) -> list[dict[str, Any]]:
+    at = now(session)
+    return [
+        dict(
+            payment_id=names.payment_id,
+            position=position,
+            parts=len(shares),
+            order_id=names.order_id,
+            customer_id=names.customer_id,
+            method=share.method,
+            gift_card_id=share.gift_card_id,
+            status="none" if share.gift_card_id is None else "authorized",
+            amount=share.amount,
+            captured=0,
+            refunding=0,
+            refunded=0,
+            currency=currency,
+            authorize_key=names.key,
+            created_at=at,
+            updated_at=at,
+        )
+        for position, share in enumerate(shares)
+    ]
+
+
+def ask(session: Session, kind: str, key: str, payment_id: str, amount: int, command_key: str | None = None) -> None:
     """Write down that the acquirer is about to be asked; once for each kind and key."""
     row = dict(
         kind=kind,
         key=key,
         command_key=command_key or key,
-        order_id=order_id,
+        payment_id=payment_id,
         amount=amount,
         state=ASKED,
         at=now(session),
@@ -103,28 +173,58 @@ def ask(session: Session, kind: str, key: str, order_id: str, amount: int, comma
     insert_new(session, _movement, row)
 
 
-def happened(session: Session, kind: str, key: str) -> contract.Payment | None:
-    """A movement is known to have happened: the payment follows, and is answered. Once; what nobody asked for is left
-    to reconciliation."""
-    payment = run(session, _HOLD_MOVED, asked=kind, under=key).one_or_none()
-    if payment is None:
+def authorized(session: Session, payment_id: str, key: str) -> contract.Payment:
+    """The acquirer set the card's share aside."""
+    moved = happened(session, "authorize", key)
+    return view_after(session, moved) if moved else view(find(session, payment_id))
+
+
+def requires_action(session: Session, payment_id: str, url: str | None) -> contract.Payment:
+    """The customer has to approve at `url`. Raises ServiceError `payments.declined` where a hook, faster than the
+    acquirer's answer, told that they did not."""
+    card = card_of(find(session, payment_id))
+    if card is not None and card.status == "none":
+        card = change(session, card.id, status="requires_action", action_url=url)
+    if card is None or card.status == "declined":
+        reason = card.reason if card else None
+        raise ServiceError("payments.declined", "The payment was not approved.", {"reason": reason})
+    return view_after(session, card)
+
+
+def decline(session: Session, key: str, reason: str) -> None:
+    """The card will not pay: what gift cards held for the same payment is free again."""
+    parts = run(session, _HOLD_BY_KEY, of=key).all()
+    card = card_of(parts)
+    if card is not None and refused(session, "authorize", key):
+        change(session, card.id, status="declined", reason=reason[:100])
+        _let_go(session, parts, key)
+
+
+# --- what the acquirer did
+
+
+def happened(session: Session, kind: str, key: str) -> Row[Any] | None:
+    """A movement is known to have happened: the card's part follows, and is answered. Once; what nobody asked for is
+    left to reconciliation."""
+    part = find_moved(session, kind, key)
+    if part is None:
         log.warning("the acquirer tells of a movement that we did not ask for", extra={"kind": kind, "key": key})
         return None
     if not _turn(session, kind, key, DONE):
-        return _view(payment)
-    sums = dict(captured=payment.captured, refunding=payment.refunding, refunded=payment.refunded)
+        return part
+    sums = dict(captured=part.captured, refunding=part.refunding, refunded=part.refunded)
     if kind == "capture":
-        sums["captured"] += payment.moved
+        sums["captured"] += part.moved
     if kind == "refund":
-        sums["refunding"] -= payment.moved
-        sums["refunded"] += payment.moved
-    status = status_after(kind, payment.status, sums["captured"], sums["refunded"])
-    return _view(_set(session, payment.order_id, status=status, **sums))
+        sums["refunding"] -= part.moved
+        sums["refunded"] += part.moved
+    status = status_after(kind, part.status, sums["captured"], sums["refunded"])
+    return change(session, part.id, status=status, **sums)
 
 
-def _set(session: Session, order_id: str, **values: Any) -> Row[Any]:
-    """Change these columns of a locked payment; answers it as it is then."""
-    return run(session, _SET, of=order_id, updated_at=now(session), **values).one()
+def find_moved(session: Session, kind: str, key: str) -> Row[Any] | None:
+    """The card's part that a movement belongs to, locked, with the movement's amount as `moved`."""
+    return run(session, _HOLD_MOVED, asked=kind, under=key).one_or_none()
 
 
 def refused(session: Session, kind: str, key: str) -> bool:
@@ -136,119 +236,187 @@ def _turn(session: Session, kind: str, key: str, state: str) -> bool:
     return run(session, _TURN, asked=kind, under=key, state=state, at=now(session)).rowcount == 1
 
 
-def decline(session: Session, order_id: str, key: str, reason: str) -> None:
-    payment = find(session, order_id)
-    if payment is not None and refused(session, "authorize", key):
-        _set(session, order_id, status="declined", reason=reason[:100])
+def change(session: Session, part_id: int, **values: Any) -> Row[Any]:
+    """Change these columns of a locked part; answers it as it is then."""
+    return run(session, _SET, of=part_id, updated_at=now(session), **values).one()
 
 
-def ask_void(session: Session, key: str) -> Row[Any]:
-    """The payment that was authorised, or may have been, under this key; its void is written down."""
-    payment = run(session, _FIND_BY_KEY, of=key).one()
-    ask(session, "void", key, payment.order_id, payment.amount)
-    return payment
+def heard(session: Session, kind: str, key: str, authorize_key: str, code: str | None) -> None:
+    """A hook: the part follows. A payment that the customer had to approve is told of once that is decided."""
+    before = card_of(run(session, _HOLD_BY_KEY, of=authorize_key).all())
+    if kind == "decline":
+        decline(session, authorize_key, code or "declined")
+    else:
+        happened(session, "authorize", authorize_key)  # the first of them may have got lost
+        happened(session, kind, key)
+    if before is None or before.status != "requires_action":
+        return
+    after = card_of(find(session, before.payment_id))
+    if after is not None and after.status in ("declined", "authorized", "captured"):
+        _tell(session, after)
+
+
+def _tell(session: Session, card: Row[Any]) -> None:
+    publish(
+        session,
+        contract.PaymentResolved(
+            event_id=uuid.uuid4().hex,
+            occurred_at=now(session),
+            aggregate_id=card.payment_id,
+            sequence=1,
+            order_id=card.order_id,
+            payment_id=card.payment_id,
+            authorized=card.status != "declined",
+            reason=card.reason,
+        ),
+    )
+
+
+# --- void
+
+
+def ask_void(session: Session, key: str) -> Row[Any] | None:
+    """The card of the payment that was authorised, or may have been, under this key; its void is written down. None
+    where gift cards pay all of it: they are let go."""
+    parts = run(session, _HOLD_BY_KEY, of=key).all()
+    card = card_of(parts)
+    if card is None:
+        _let_go(session, parts, key)
+    else:
+        ask(session, "void", key, card.payment_id, card.amount)
+    return card
 
 
 def voided(session: Session, key: str, was_there: bool) -> None:
-    """Nothing is set aside under this key any more, nor will be."""
+    """Nothing is set aside on the card under this key any more, nor will be: the gift cards are let go."""
+    parts = run(session, _HOLD_BY_KEY, of=key).all()
+    card = card_of(parts)
+    assert card is not None
     if was_there:
         happened(session, "authorize", key)
         happened(session, "void", key)
-        return
-    payment = run(session, _HOLD_BY_KEY, of=key).one()
-    refused(session, "authorize", key)
-    refused(session, "void", key)
-    _set(session, payment.order_id, status="voided")
+    else:
+        refused(session, "authorize", key)
+        refused(session, "void", key)
+        if card.status != "declined":
+            change(session, card.id, status="voided")
+    _let_go(session, parts, key)
 
 
-def ask_capture(session: Session, order_id: str, amount: Money, key: str) -> Row[Any]:
-    """The payment that may be captured by this key; the capture is written down. Raises ServiceError."""
-    payment = find(session, order_id)
-    if payment is None:
-        raise ServiceError("payments.not_authorized", f"Nothing was authorised for order {order_id!r}.")
-    asked = run(session, _CAPTURE_OR_VOID, capture=key, void=payment.authorize_key).scalars().all()
-    if "capture" in asked:
-        return payment
-    if payment.status != "authorized":
-        code = {"captured": "payments.captured", "refunded": "payments.captured", "voided": "payments.voided"}
-        raise ServiceError(
-            code.get(payment.status, "payments.not_authorized"), f"The payment is {payment.status}, not authorized."
-        )
-    if "void" in asked:
-        raise ServiceError("payments.voided", "The payment is being voided.")
-    if amount.amount > payment.amount or amount.currency != payment.currency:
-        raise ServiceError(
-            "payments.capture_refused",
-            f"Only {payment.amount} minor units of {payment.currency} are authorised.",
-            {"reason": "capture_exceeds_authorization"},
-        )
-    ask(session, "capture", key, order_id, amount.amount)
-    return payment
+def require_unowned(session: Session, key: str) -> None:
+    """Raises ServiceError `payments.owned` if a payment may still count on what was authorised under this key."""
+    card = card_of(run(session, _HOLD_BY_KEY, of=key).all())
+    if card is not None and card.status not in ("declined", "voided"):
+        raise ServiceError("payments.owned", f"Payment {card.payment_id!r} is {card.status}: its order decides.")
 
 
-def reserve_refund(session: Session, order_id: str, amount: Money, key: str) -> tuple[Row[Any], str]:
-    """Hold so much of what was captured for a refund; answers the payment and the acquirer's key. Raises ServiceError.
-
-    The acquirer keeps a refusal for ever: after one, the command's next try goes by a key of its own.
-    """
-    payment = find(session, order_id)
-    if payment is None or payment.captured == 0:
-        raise ServiceError("payments.not_captured", f"Nothing was taken for order {order_id!r}.")
-    if payment.currency != amount.currency:
-        raise ServiceError("request.invalid", f"The payment is in {payment.currency}.", {"field": "amount.currency"})
-    of_command = select(Movement).where(Movement.kind == "refund", Movement.command_key == key)
-    tries = session.scalars(of_command.order_by(Movement.id)).all()
-    if tries and tries[-1].state != NEVER:
-        return payment, tries[-1].key
-    free = payment.captured - payment.refunded - payment.refunding
-    if amount.amount > free:
-        raise ServiceError(
-            "payments.refund_exceeds_capture", f"Only {free} minor units are left to give back.", {"left": free}
-        )
-    _set(session, order_id, refunding=payment.refunding + amount.amount)
-    outside_key = f"{key}#{len(tries) + 1}" if tries else key
-    ask(session, "refund", outside_key, order_id, amount.amount, command_key=key)
-    return payment, outside_key
+def _let_go(session: Session, parts: Parts, key: str) -> None:
+    """Free what gift cards hold. Raises ServiceError `payments.captured` if it was taken."""
+    for part in _gift_parts(parts):
+        if part.captured:
+            raise ServiceError("payments.captured", "The payment was captured: it can only be refunded.")
+        if part.status == "authorized":
+            gift_cards.move(session, "release", part.gift_card_id, part.amount, key, part.payment_id)
+            change(session, part.id, status="voided")
 
 
-def release_refund(session: Session, order_id: str, amount: Money, outside_key: str) -> None:
-    """The acquirer refused: what was held can be given back again."""
-    payment = find(session, order_id)
-    if payment is not None and refused(session, "refund", outside_key):
-        _set(session, order_id, refunding=payment.refunding - amount.amount)
+def _gift_parts(parts: Parts) -> Parts:
+    """In the order in which cards are taken."""
+    gifts = [part for part in parts if part.gift_card_id is not None]
+    return sorted(gifts, key=lambda part: str(part.gift_card_id))
 
 
-def balances(session: Session, after: str | None, limit: int) -> contract.BalancePage:
-    """At most 1,000 at once."""
-    size = min(max(limit, 1), 1000)
-    rows = session.scalars(
-        select(Payment).where(Payment.order_id > (after or "")).order_by(Payment.order_id).limit(size + 1)
-    ).all()
-    items = [
-        contract.Balance(
-            order_id=row.order_id,
-            status=row.status,
-            captured=row.captured,
-            refunded=row.refunded,
-            currency=row.currency,
-            updated_at=row.updated_at,
-        )
-        for row in rows[:size]
-    ]
-    return contract.BalancePage(items=items, next_after=items[-1].order_id if len(rows) > size else None)
+# --- capture
 
 
 @dataclass(frozen=True)
-class Known:
-    """A movement that is known here to have happened."""
+class Take:
+    """A capture as it was written down. `card_amount` 0 means that the card is not needed, and is voided."""
 
+    parts: Parts
     amount: int
-    order_id: str
-    at: datetime
+    key: str
+
+    @property
+    def card(self) -> Row[Any] | None:
+        return card_of(self.parts)
+
+    @property
+    def card_amount(self) -> int:
+        return next(taken for part, taken in self.shares() if part.gift_card_id is None)
+
+    def shares(self) -> list[tuple[Row[Any], int]]:
+        """What each part gives: the first ones first."""
+        taken = spread(self.amount, (part.amount for part in self.parts))
+        return list(zip(self.parts, taken, strict=True))
 
 
-def known(session: Session, limit: int) -> dict[tuple[str, str], Known]:
-    """The first `limit` movements that happened, by kind and key."""
-    columns = (Movement.kind, Movement.key, Movement.amount, Movement.order_id, Movement.at)
-    rows = session.execute(select(*columns).where(Movement.state == DONE).order_by(Movement.id).limit(limit))
-    return {(kind, key): Known(amount, order_id, at) for kind, key, amount, order_id, at in rows}
+def ask_capture(session: Session, order_id: str, payment_id: str, amount: Money, key: str) -> Take:
+    """The payment that may be captured by this key; what is to be asked of the acquirer is written down. Where gift
+    cards pay all of it, it is taken. Raises ServiceError."""
+    parts = find(session, payment_id)
+    if not parts or parts[0].order_id != order_id:
+        raise ServiceError("payments.not_authorized", f"No such payment was authorised for order {order_id!r}.")
+    take, card = Take(parts, amount.amount, key), card_of(parts)
+    asked = run(session, _CAPTURE_OR_VOID, capture=key, void=parts[0].authorize_key).all()
+    if any(each.command_key == key for each in asked) or (card is None and gift_cards.was_moved(session, "spend", key)):
+        return take
+    _require_capturable(parts, amount, voiding=bool(asked))
+    if card is None:
+        _take_gift_parts(session, take)
+    elif take.card_amount:
+        ask(session, "capture", key, payment_id, take.card_amount)
+    else:
+        ask(session, "void", card.authorize_key, payment_id, card.amount, command_key=key)
+    return take
+
+
+CAPTURE_REFUSALS = {
+    "requires_action": "payments.requires_action",
+    "captured": "payments.captured",
+    "refunded": "payments.captured",
+    "voided": "payments.voided",
+}
+
+
+def _require_capturable(parts: Parts, amount: Money, voiding: bool) -> None:
+    status, authorized = status_of(parts), sum(part.amount for part in parts)
+    if status != "authorized":
+        code = CAPTURE_REFUSALS.get(status, "payments.not_authorized")
+        raise ServiceError(code, f"The payment is {status}, not authorized.")
+    if voiding:
+        raise ServiceError("payments.voided", "The payment is being voided.")
+    if amount.amount > authorized or amount.currency != parts[0].currency:
+        raise ServiceError(
+            "payments.capture_refused",
+            f"Only {authorized} minor units of {parts[0].currency} are authorised.",
+            {"reason": "capture_exceeds_authorization"},
+        )
+
+
+def captured(session: Session, take: Take) -> contract.Payment:
+    """The acquirer took its part, or let it go: the gift cards follow."""
+    card, moved = take.card, None
+    if card is not None and take.card_amount:
+        moved = happened(session, "capture", take.key)
+    elif card is not None:
+        moved = happened(session, "void", card.authorize_key)
+    if card is not None and len(take.parts) > 1:
+        find(session, card.payment_id)
+        _take_gift_parts(session, take)
+    return view_after(session, moved) if moved else view(find(session, take.parts[0].payment_id))
+
+
+def capture_refused(session: Session, take: Take) -> None:
+    if take.card is not None:
+        asked = ("capture", take.key) if take.card_amount else ("void", take.card.authorize_key)
+        refused(session, *asked)
+
+
+def _take_gift_parts(session: Session, take: Take) -> None:
+    taken = {part.id: amount for part, amount in take.shares()}
+    for part in _gift_parts(take.parts):
+        amount = taken[part.id]
+        gift_cards.move(session, "spend", part.gift_card_id, amount, take.key, part.payment_id)
+        gift_cards.move(session, "release", part.gift_card_id, part.amount - amount, take.key, part.payment_id)
+        change(session, part.id, status="captured" if amount else "voided", captured=amount)

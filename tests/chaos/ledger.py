@@ -82,7 +82,7 @@ def read(source: Source) -> Books:
     books.reservations = source.rows("inventory", "SELECT * FROM reservation")
     for row in books.reservations:
         row["lines"] = _json(row["lines"])
-    books.payments = source.rows("payments", "SELECT * FROM payment")
+    books.payments = source.rows("payments", "SELECT * FROM part")
     books.authorizations = source.rows("acquirer", "SELECT * FROM authorizations")
     movements = "SELECT m.kind, m.amount, a.reference FROM movements m JOIN authorizations a ON a.payment = m.payment"
     for row in source.rows("acquirer", movements):

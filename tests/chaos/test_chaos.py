@@ -102,7 +102,7 @@ DAMAGE = {
     ),
     "a charge that payments forgot": (
         "payments",
-        "UPDATE payment SET captured = captured - 1 WHERE captured > 0",
+        "UPDATE part SET captured = captured - 1 WHERE captured > 0",
         "every captured cent is an order's or given back",
     ),
     "more sold than came in": (

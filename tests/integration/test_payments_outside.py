@@ -66,6 +66,7 @@ def test_a_stranger_pays_with_plain_json_and_the_hooks_confirm_it(start, rabbit_
         for hook in acquirer.hooks.received:
             payments.acquirer_hook(hook.signature, hook.body.decode())
         assert payments.get(order) == {
+            "id": order,
             "order_id": order,
             "status": "captured",
             "method": "card",
@@ -73,9 +74,20 @@ def test_a_stranger_pays_with_plain_json_and_the_hooks_confirm_it(start, rabbit_
             "captured": 2000,
             "refunded": 0,
             "currency": "EUR",
+            "parts": [
+                {
+                    "method": "card",
+                    "status": "captured",
+                    "amount": 2000,
+                    "captured": 2000,
+                    "refunded": 0,
+                    "gift_card_id": None,
+                }
+            ],
             "reason": None,
+            "action_url": None,
         }
-        assert payments.refund(order, {"amount": 500, "currency": "EUR"}, key=f"{order}:r")["refunded"] == 500
+        assert payments.refund(order, {"amount": 500, "currency": "EUR"}, key=f"{order}:r")["left"] == 1500
         assert payments.reconcile() == {"compared": 3, "count": 0, "differences": [], "complete": True}
         with pytest.raises(ServiceError) as refusal:
             payments.acquirer_hook("t=1,v1=00", "{}")
