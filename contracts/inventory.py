@@ -9,6 +9,7 @@ from chassis.types import Event, Message, api, event, refuses
 from contracts.common import Line, Sku, Text
 
 OrderId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""Whom units are held for: an order's id, or the id of an amendment that needs more units than its order held."""
 Lines = Annotated[list[Line], msgspec.Meta(min_length=1, max_length=1000)]
 Difference = Annotated[int, msgspec.Meta(ge=-1_000_000, le=1_000_000)]
 
@@ -24,7 +25,7 @@ class Stock(Message):
 
 
 class Reservation(Message):
-    """`status`: held, released or committed."""
+    """`status`: held, released or committed. `order_id` may be an amendment's."""
 
     order_id: str
     status: str
@@ -62,9 +63,12 @@ class InventoryApi(Protocol):
         """The counts of one sku."""
         ...
 
-    @refuses("inventory.insufficient", "inventory.unknown_sku")
+    @refuses("inventory.insufficient", "inventory.unknown_sku", "inventory.reserved_already")
     def reserve(self, order_id: OrderId, lines: Lines, *, key: str) -> Reservation:
-        """Hold units for an order until it is committed or released: all lines or none."""
+        """Hold units for an order, or for an amendment of one, until committed or released: all lines or none.
+
+        Once for each id: under another key it is refused `inventory.reserved_already`, also after a release.
+        """
         ...
 
     def release(self, order_id: OrderId, lines: Lines, *, key: str) -> None:
@@ -78,7 +82,12 @@ class InventoryApi(Protocol):
 
     @refuses("inventory.unknown_sku", "inventory.not_sold")
     def restock(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
-        """Sold units that came back in good order are available again."""
+        """Sold units that came back in good order are available again. Retriable."""
+        ...
+
+    @refuses("inventory.unknown_sku", "inventory.not_sold")
+    def discard(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
+        """Sold units that came back broken leave the books: received and sold go down. Retriable."""
         ...
 
     @refuses("inventory.unknown_sku", "inventory.insufficient")

@@ -6,6 +6,7 @@ STATUS = {
     "inventory.insufficient": 409,
     "inventory.not_reserved": 409,
     "inventory.not_sold": 409,
+    "inventory.reserved_already": 409,
     "inventory.unknown_sku": 404,
     "orders.bad_cursor": 400,
     "orders.cart_empty": 409,

@@ -29,7 +29,7 @@ class Stock(Base):
 
 
 class Reservation(Base):
-    """`status`: held, released or committed."""
+    """`status`: held, released or committed. `order_id` is an order's or an amendment's id."""
 
     __tablename__ = "reservation"
     __table_args__ = (
@@ -48,7 +48,7 @@ class Reservation(Base):
 
 
 class Movement(Base):
-    """Why counts changed outside of orders: receipts, adjustments, restocks, write-offs. Never changed or removed."""
+    """Why counts changed outside of orders: receipts, adjustments, restocks, discards, write-offs. Never changed or removed."""
 
     __tablename__ = "movement"
 

@@ -36,8 +36,9 @@ class InventoryService:
     def reserve(self, order_id: OrderId, lines: Lines, *, key: str) -> Reservation:
         self.call.require_trusted()
         wanted = merged(lines)
+        held = store.keep_reservation(self.db.session, order_id, wanted)
         store.move(self.db.session, wanted, kind="reserve", available=-1, reserved=1)
-        return store.keep_reservation(self.db.session, order_id, wanted)
+        return held
 
     @undo
     def release(self, order_id: OrderId, lines: Lines, *, key: str) -> None:
@@ -59,14 +60,12 @@ class InventoryService:
     @command(retriable=True)
     def restock(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
         self.call.require_staff()
-        back = merged(lines)
-        try:
-            store.move(self.db.session, back, kind="restock", sold=-1, available=1)
-        except ServiceError as exc:
-            if exc.code == "inventory.insufficient":
-                raise ServiceError("inventory.not_sold", "More came back than was sold.", exc.details) from None
-            raise
-        return self._noted(back, "restock", reason)
+        return self._came_back(lines, "restock", reason, sold=-1, available=1)
+
+    @command(retriable=True)
+    def discard(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
+        self.call.require_staff()
+        return self._came_back(lines, "discard", reason, sold=-1, received=-1)
 
     @command
     def write_off(self, lines: Lines, reason: Text, *, key: str) -> list[Stock]:
@@ -101,6 +100,16 @@ class InventoryService:
     @handles(SagasForgotten)
     def on_sagas_forgotten(self, told: SagasForgotten) -> None:
         forget_sagas(self.db.session, "orders", told.saga_ids)
+
+    def _came_back(self, lines: Lines, kind: str, reason: Text, **change: int) -> list[Stock]:
+        back = merged(lines)
+        try:
+            store.move(self.db.session, back, kind=kind, **change)
+        except ServiceError as exc:
+            if exc.code == "inventory.insufficient":
+                raise ServiceError("inventory.not_sold", "More came back than was sold.", exc.details) from None
+            raise
+        return self._noted(back, kind, reason)
 
     def _noted(self, lines: store.Lines, kind: str, reason: Text) -> list[Stock]:
         caller = self.call.caller

@@ -4,10 +4,10 @@ import functools
 import uuid
 from typing import Any
 
-from sqlalchemy import Executable, bindparam, insert, select, update
+from sqlalchemy import Executable, bindparam, select, update
 from sqlalchemy.orm import Session
 
-from chassis.db import now, run, table_of
+from chassis.db import insert_new, now, run, table_of
 from chassis.errors import ServiceError
 from chassis.outbox import publish
 from contracts import inventory as contract
@@ -17,7 +17,6 @@ from services.inventory.models import Movement, Reservation, Stock
 Lines = list[tuple[str, int]]
 
 _stock, _reservation = table_of(Stock), table_of(Reservation)
-_HOLD = insert(_reservation)
 _END = (
     update(_reservation)
     .where(_reservation.c.order_id == bindparam("of"), _reservation.c.status == "held")
@@ -79,10 +78,9 @@ def _tell(session: Session, sku: str, available: int, before: int) -> None:
 
 
 def receive(session: Session, sku: str, quantity: int) -> None:
-    """Units came in; the first ones of a sku make its row."""
-    if session.get(Stock, sku) is None:
-        session.add(Stock(sku=sku, received=quantity, available=quantity))
-        session.flush()
+    """Units came in; the first ones of a sku make its row, whoever brings them."""
+    row = dict(sku=sku, received=quantity, available=quantity, reserved=0, sold=0, sequence=0)
+    if insert_new(session, _stock, row):
         _tell(session, sku, quantity, before=0)
     else:
         move(session, [(sku, quantity)], kind="receive", received=1, available=1)
@@ -96,8 +94,11 @@ def note(session: Session, lines: Lines, kind: str, reason: str, author: str) ->
 
 
 def keep_reservation(session: Session, order_id: str, lines: Lines) -> contract.Reservation:
+    """Raises ServiceError `inventory.reserved_already` if something is, or was, held for this id."""
     rows = [[sku, quantity] for sku, quantity in lines]
-    run(session, _HOLD, order_id=order_id, status="held", lines=rows, created_at=now(session))
+    row = dict(order_id=order_id, status="held", lines=rows, created_at=now(session))
+    if not insert_new(session, _reservation, row):
+        raise ServiceError("inventory.reserved_already", f"Units were held for {order_id!r} before, by another key.")
     return _view(order_id, "held", rows)
 
 

@@ -113,6 +113,7 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "inventory.release": ({"order_id": on.order, "lines": LINES}, forbidden),
         "inventory.commit": ({"order_id": on.order}, forbidden),
         "inventory.restock": ({"lines": LINES, "reason": "stolen"}, forbidden),
+        "inventory.discard": ({"lines": LINES, "reason": "stolen"}, forbidden),
         "inventory.write_off": ({"lines": LINES, "reason": "stolen"}, forbidden),
         "inventory.adjust": ({"sku": LAMP, "quantity": -1, "reason": "stolen"}, forbidden),
         "inventory.receive": ({"lines": LINES, "reason": "stolen"}, forbidden),
