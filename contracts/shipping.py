@@ -9,6 +9,7 @@ from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.common import Address
 
 OrderId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
+ParcelId = OrderId
 Tracking = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
 Email = Annotated[str, msgspec.Meta(max_length=254, pattern=r"^[^\x00-\x20]+$")]
 Items = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
@@ -22,28 +23,66 @@ class ShippingQuote(Message):
 
 
 class Shipment(Message):
-    """`status`: none, booked, handed_over, in_transit, delivered or cancelled."""
+    """`status`: none, booked, handed_over, in_transit, delivered or cancelled. `on_hold`: the carrier keeps it back.
+
+    `parcel_id` is the order's id; of a parcel that an exchange sends, it is the amendment's.
+    """
 
     order_id: str
+    parcel_id: str
     status: str
     tracking: str | None
     updated_at: datetime
+    on_hold: bool = False
+
+
+class Difference(Message):
+    """A parcel that one side has not (None), or has in another state. `since` tells how long.
+
+    A state is the status, with "on hold" behind it where it is. `behind`: it is only our news that are late, and
+    `refresh` brings them.
+    """
+
+    parcel_id: str | None
+    order_id: str | None
+    booking_key: str
+    ours: str | None
+    theirs: str | None
+    since: datetime | None
+    behind: bool = False
+
+
+class Reconciliation(Message):
+    """The carrier's bookings against our shipments; `differences` is cut at 100, `count` is not.
+
+    `complete` is False when there is more than one run reads: then only what both sides showed was compared.
+    """
+
+    compared: int
+    count: int
+    differences: list[Difference]
+    complete: bool = True
 
 
 @event("shipping", "shipment_moved", subscribers=("orders.on_shipment_moved",))
 class ShipmentMoved(Event):
-    """The parcel is one state further: `status` is handed_over, in_transit or delivered. For whoever keeps a copy."""
+    """The parcel is one state further: `status` is handed_over, in_transit or delivered. For whoever keeps a copy.
+
+    aggregate_id is the parcel's id, as in all events of this service.
+    """
 
     order_id: str
+    parcel_id: str
     tracking: str
     status: str
 
 
 @event("shipping", "order_shipped", subscribers=("notifications.on_order_shipped",))
 class OrderShipped(Event):
-    """The parcel was handed over to the carrier; aggregate_id is the order's id."""
+    """The parcel was handed over to the carrier."""
 
     order_id: str
+    parcel_id: str
     tracking: str
     email: str
     name: str
@@ -51,9 +90,10 @@ class OrderShipped(Event):
 
 @event("shipping", "order_delivered", subscribers=("notifications.on_order_delivered",))
 class OrderDelivered(Event):
-    """The parcel arrived; aggregate_id is the order's id."""
+    """The parcel arrived."""
 
     order_id: str
+    parcel_id: str
     tracking: str
     email: str
     name: str
@@ -69,27 +109,66 @@ class ShippingApi(Protocol):
         ...
 
     @refuses("shipping.not_serviceable", "shipping.cancelled", "shipping.exists")
-    def book(self, order_id: OrderId, address: Address, items: Items, email: Email, *, key: OutsideKey) -> Shipment:
-        """Book a parcel with the carrier, one for each order. Retriable: a refusal is not kept.
+    def book(
+        self,
+        order_id: OrderId,
+        address: Address,
+        items: Items,
+        email: Email,
+        parcel_id: ParcelId | None = None,
+        *,
+        key: OutsideKey,
+    ) -> Shipment:
+        """Book a parcel with the carrier. Retriable: a refusal is not kept.
 
-        `email` and the address's name are for the mails about this parcel. The carrier may have moved it by the time
-        of the answer.
+        `parcel_id` is by default the order's id; each is booked once. `email` and the address's name are for the mails
+        about this parcel. The carrier may have moved it by the time of the answer.
         """
         ...
 
-    @refuses("shipping.handed_over", "shipping.not_found")
+    @refuses("shipping.handed_over")
     def cancel(self, order_id: OrderId, *, key: OutsideKey) -> Shipment:
-        """Cancel a booking that has not been handed over yet, also when nobody knows whether it was made."""
+        """Call the order's parcel off, for good: the pivot of a cancellation. It has no undo.
+
+        Right also when nobody knows whether it was booked, or it never was: a booking that comes later, or is under
+        way, is refused `shipping.cancelled`. `shipping.handed_over` means that it is too late; nothing was changed.
+        """
+        ...
+
+    @refuses("shipping.handed_over", "shipping.not_booked", "shipping.cancelled")
+    def hold(self, order_id: OrderId, *, key: OutsideKey) -> Shipment:
+        """Have the carrier keep the order's parcel back, until `unhold` or `amend`."""
+        ...
+
+    def unhold(self, order_id: OrderId, *, key: OutsideKey) -> None:
+        """Undo of `hold`, by its key, also when nobody knows whether it happened: the parcel may go as it is."""
+        ...
+
+    @refuses("shipping.handed_over", "shipping.not_booked", "shipping.cancelled", "shipping.not_serviceable")
+    def amend(self, order_id: OrderId, address: Address, items: Items, *, key: OutsideKey) -> Shipment:
+        """Send the order's parcel to this address, with so many items, and end its holds. Retriable.
+
+        It books nothing: refused `shipping.not_booked` before the booking is known of, and may succeed afterwards.
+        """
         ...
 
     @refuses("shipping.not_found")
-    def get(self, order_id: OrderId) -> Shipment:
-        """The shipment of an order: for services and staff."""
+    def get(self, order_id: OrderId, parcel_id: ParcelId | None = None) -> Shipment:
+        """The shipment of an order, or another parcel of it: for services and staff."""
         ...
 
-    @refuses("shipping.not_found", "shipping.delivered", "shipping.cancelled")
+    @refuses("shipping.not_found", "shipping.delivered", "shipping.cancelled", "shipping.on_hold")
     def advance(self, tracking: Tracking, *, key: OutsideKey) -> Shipment:
         """With the sandbox carrier: move a parcel one state further (staff)."""
+        ...
+
+    @refuses("shipping.not_found")
+    def refresh(self, parcel_id: ParcelId) -> Shipment:
+        """Take up what the carrier knows of a parcel now, as if it had called: for when its calls were lost."""
+        ...
+
+    def reconcile(self) -> Reconciliation:
+        """Compare with the carrier's bookings. Changes nothing."""
         ...
 
     @refuses("shipping.bad_signature")

@@ -1,4 +1,4 @@
-"""The carrier: quotes, books and cancels parcels, moves them on, and calls when one has moved.
+"""The carrier: quotes, books, holds, amends and cancels parcels, moves them on, and calls when one has moved.
 
     python -m sandbox.carrier --port 8102 --db var/carrier.db [--hook-url URL --hook-secret S] [--auto-s 5]
 
@@ -13,7 +13,20 @@ from typing import Annotated, Any
 
 import msgspec
 
-from sandbox.company import Answer, Company, Input, Key, Keyed, Query, Route, hooks_of, parser, refused, serve
+from sandbox.company import (
+    Answer,
+    Company,
+    Input,
+    Key,
+    Keyed,
+    Query,
+    Route,
+    hooks_of,
+    parser,
+    refused,
+    rfc3339,
+    serve,
+)
 
 NOT_SERVED = "XX"
 HOME = "DE"
@@ -31,9 +44,16 @@ CREATE TABLE IF NOT EXISTS bookings (
     reference TEXT NOT NULL, status TEXT NOT NULL, sequence INTEGER NOT NULL DEFAULT 1, address TEXT NOT NULL,
     parcels INTEGER NOT NULL, quote_id TEXT, booked_at TEXT NOT NULL, moved_at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS bookings_on_the_road ON bookings (moved_at) WHERE status NOT IN ('delivered', 'cancelled');
+CREATE TABLE IF NOT EXISTS holds (key TEXT PRIMARY KEY, booking_key TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS holds_of_a_booking ON holds (booking_key);
 """
-COLUMNS = ("id", "key", "tracking", "reference", "status", "sequence", "parcels", "booked_at")
-SELECT = f"SELECT {', '.join(COLUMNS)} FROM bookings "  # noqa: S608 names of ours
+COLUMNS = ("id", "key", "tracking", "reference", "status", "sequence", "parcels", "booked_at", "moved_at", "address")
+ON_HOLD = "EXISTS (SELECT 1 FROM holds WHERE holds.booking_key = bookings.key)"
+SELECT = f"SELECT {', '.join(COLUMNS)}, {ON_HOLD} AS on_hold FROM bookings "  # noqa: S608 names of ours
+DUE = (
+    "SELECT tracking FROM bookings WHERE moved_at <= ? AND status NOT IN ('delivered', 'cancelled')"  # noqa: S608
+    f" AND NOT {ON_HOLD}"
+)
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -62,6 +82,16 @@ class Book(Keyed, frozen=True, kw_only=True):
     quote_id: str | None = None
 
 
+class Hold(Keyed, frozen=True, kw_only=True):
+    booking_key: Key
+
+
+class Amend(Keyed, frozen=True, kw_only=True):
+    booking_key: Key
+    address: Address
+    parcels: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+
+
 class Advance(Input, frozen=True, kw_only=True):
     key: Key | None = None
 
@@ -79,6 +109,7 @@ def price_of(quote: Quote) -> int:
 
 
 NOT_SERVICEABLE = refused(422, "not_serviceable", "We do not deliver to this country.")
+NOT_BOOKED = refused(409, "not_booked", "nothing is booked under this key")
 NOT_FOUND = refused(404, "not_found", "no parcel is known by this")
 
 
@@ -94,6 +125,9 @@ class Carrier(Company):
             Route("GET", "/bookings", Carrier.bookings),
             Route("GET", "/bookings/<path:key>", Carrier.booking),
             Route("POST", "/cancellations", Carrier.cancel, Keyed),
+            Route("POST", "/holds", Carrier.hold, Hold),
+            Route("POST", "/releases", Carrier.release, Keyed),
+            Route("POST", "/amendments", Carrier.amend, Amend),
             Route("GET", "/parcels/<tracking>", Carrier.parcel),
             Route("POST", "/parcels/<tracking>/advance", Carrier.advance, Advance),
             *super().routes(),
@@ -140,13 +174,57 @@ class Carrier(Company):
             return refused(409, "handed_over", "the parcel is on its way")
         if found and found["status"] == "booked":
             self._set(found["id"], "cancelled")
+        self.db.execute("DELETE FROM holds WHERE booking_key = ?", (request.key,))
         self.forbid(request.key)
         return Answer(200, {"key": request.key, "status": "cancelled"})
+
+    def hold(self, request: Hold) -> Answer:
+        """Keep a parcel back: it is not handed over until the hold is released or its booking amended."""
+        return self.once("hold", request, lambda: self._hold(request), undone_code="released")
+
+    def _hold(self, request: Hold) -> Answer:
+        if refusal := self._not_here(request.booking_key):
+            return refusal
+        self.db.execute("INSERT INTO holds VALUES (?, ?)", (request.key, request.booking_key))
+        return Answer(201, self._only("key", request.booking_key))
+
+    def release(self, request: Keyed) -> Answer:
+        """End a hold, by its key; unseen, refuse it should it still come."""
+        self.db.execute("DELETE FROM holds WHERE key = ?", (request.key,))
+        self.forbid(request.key)
+        return Answer(200, {"key": request.key, "status": "released"})
+
+    def amend(self, request: Amend) -> Answer:
+        """Send a parcel elsewhere, or another number of them. It is not on hold any more."""
+        return self.once("amend", request, lambda: self._amend(request))
+
+    def _amend(self, request: Amend) -> Answer:
+        if request.address.country == NOT_SERVED:
+            return NOT_SERVICEABLE
+        if refusal := self._not_here(request.booking_key):
+            return refusal
+        self.db.execute(
+            "UPDATE bookings SET address = ?, parcels = ? WHERE key = ?",
+            (msgspec.json.encode(request.address).decode(), request.parcels, request.booking_key),
+        )
+        self.db.execute("DELETE FROM holds WHERE booking_key = ?", (request.booking_key,))
+        return Answer(200, self._only("key", request.booking_key))
+
+    def _not_here(self, booking_key: str) -> Answer | None:
+        """Why nothing can be done to a parcel here any more, or yet."""
+        found = self._find("key", booking_key)
+        if found is None:
+            return NOT_BOOKED
+        if found["status"] == "cancelled":
+            return refused(409, "cancelled", "the booking was cancelled")
+        if found["status"] != "booked":
+            return refused(409, "handed_over", "the parcel is on its way")
+        return None
 
     def booking(self, query: Query, key: str) -> Answer:
         """What became of a booking's key."""
         found = self._find("key", key)
-        if found is None and self.db.execute("SELECT 1 FROM undone WHERE key = ?", (key,)).fetchone():
+        if found is None and self.is_forbidden(key):
             return Answer(200, {"key": key, "status": "cancelled", "tracking": None, "sequence": 0})
         return Answer(200, found) if found else NOT_FOUND
 
@@ -158,7 +236,7 @@ class Carrier(Company):
         """All bookings as they are now, in the order in which they were made; `next` is null on the last page."""
         after, limit = self.page(query)
         rows = self.db.execute(SELECT + "WHERE id > ? ORDER BY id LIMIT ?", (after, limit + 1)).fetchall()
-        items = [dict(zip(COLUMNS, row, strict=True)) for row in rows[:limit]]
+        items = [_parcel(row) for row in rows[:limit]]
         return Answer(200, {"items": items, "next": items[-1]["id"] if len(rows) > limit else None})
 
     def advance(self, request: Advance, tracking: str) -> Answer:
@@ -174,6 +252,8 @@ class Carrier(Company):
             return NOT_FOUND
         if found["status"] not in ROAD[:-1]:
             return refused(409, found["status"], f"the parcel is {found['status']}")
+        if found["on_hold"]:
+            return refused(409, "on_hold", "the parcel is kept back")
         self._set(found["id"], ROAD[ROAD.index(found["status"]) + 1])
         moved = self._only("tracking", tracking)
         data = {name: moved[name] for name in ("tracking", "key", "reference", "status", "sequence")}
@@ -185,7 +265,7 @@ class Carrier(Company):
         while True:
             with self.transaction():
                 due = self.db.execute(
-                    "SELECT tracking FROM bookings WHERE moved_at <= ? AND status NOT IN ('delivered', 'cancelled')",
+                    DUE,
                     (self.now() - seconds,),
                 ).fetchall()
                 for (tracking,) in due:
@@ -194,7 +274,7 @@ class Carrier(Company):
 
     def _find(self, column: str, value: str) -> dict[str, Any] | None:
         row = self.db.execute(SELECT + f"WHERE {column} = ?", (value,)).fetchone()
-        return dict(zip(COLUMNS, row, strict=True)) if row else None
+        return _parcel(row) if row else None
 
     def _only(self, column: str, value: str) -> dict[str, Any]:
         found = self._find(column, value)
@@ -206,6 +286,15 @@ class Carrier(Company):
             "UPDATE bookings SET status = ?, sequence = sequence + 1, moved_at = ? WHERE id = ?",
             (status, self.now(), row),
         )
+
+
+def _parcel(row: tuple[Any, ...]) -> dict[str, Any]:
+    found = dict(zip((*COLUMNS, "on_hold"), row, strict=True))
+    return found | {
+        "address": msgspec.json.decode(found["address"]),
+        "moved_at": rfc3339(found["moved_at"]),
+        "on_hold": bool(found["on_hold"]),
+    }
 
 
 def main() -> None:

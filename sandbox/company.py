@@ -66,6 +66,11 @@ def refused(status: int, code: str, message: str, **more: Any) -> Answer:
     return Answer(status, {"code": code, "message": message, **more})
 
 
+def rfc3339(at: float) -> str:
+    """Epoch seconds as a moment in UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 class Route(NamedTuple):
     """`handler(company, body, **path)` for a POST, in a transaction; `handler(company, query, **path)` for a GET."""
 
@@ -77,7 +82,8 @@ class Route(NamedTuple):
 
 @dataclass
 class Company:
-    """A WSGI application over one database file. `undone_code` is how it refuses an action that was undone."""
+    """A WSGI application over one database file. `undone_code` is how it refuses an action that was undone, where
+    that has no code of its own."""
 
     name: ClassVar[str]
     schema: ClassVar[str]
@@ -101,8 +107,7 @@ class Company:
 
     def stamp(self, ahead_s: float = 0.0) -> str:
         """Now, or so much later, as RFC 3339 in UTC."""
-        at = datetime.fromtimestamp(self.now() + ahead_s, UTC)
-        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return rfc3339(self.now() + ahead_s)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -122,13 +127,14 @@ class Company:
         if self.hooks:
             self.hooks.add(subject, kind, self.stamp(), data)
 
-    def once(self, kind: str, request: Keyed, decide: Callable[[], Answer]) -> Answer:
+    def once(self, kind: str, request: Keyed, decide: Callable[[], Answer], undone_code: str | None = None) -> Answer:
         """Decide a key once. A repeat gets the stored answer, refusals too, and none of its delays.
 
         A key that was undone is refused whatever its input, also when it was done before.
         """
-        if self.db.execute("SELECT 1 FROM undone WHERE key = ?", (request.key,)).fetchone():
-            return refused(409, self.undone_code, f"this key was {self.undone_code}")
+        if self.is_forbidden(request.key):
+            code = undone_code or self.undone_code
+            return refused(409, code, f"this key was {code}")
         asked = msgspec.json.encode(request).decode()
         known = self.db.execute(
             "SELECT kind, input, status, answer FROM operations WHERE key = ?", (request.key,)
@@ -143,6 +149,10 @@ class Company:
         if known[:2] != (kind, asked):
             return refused(422, "key_reused", "this key was used for something else")
         return Answer(known[2], msgspec.json.decode(known[3]))
+
+    def is_forbidden(self, key: str) -> bool:
+        """Whether a key was undone, seen or not."""
+        return self.db.execute("SELECT 1 FROM undone WHERE key = ?", (key,)).fetchone() is not None
 
     def forbid(self, key: str) -> None:
         """Remember that a key is undone, seen or not: `once` refuses it from now on."""

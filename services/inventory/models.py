@@ -48,7 +48,7 @@ class Reservation(Base):
 
 
 class Movement(Base):
-    """Why counts changed outside of orders: receipts, adjustments, restocks, discards, write-offs. Never changed or removed."""
+    """Why counts changed outside of orders: receipts, adjustments, what came back or was lost. Never changed."""
 
     __tablename__ = "movement"
 

@@ -191,6 +191,8 @@ class OrdersService:
 
     @handles(ShipmentMoved)
     def on_shipment_moved(self, moved: ShipmentMoved) -> None:
+        if moved.parcel_id != moved.order_id:
+            return  # not the order's own parcel
         state = store.shipment_moved(self.db.session, moved.order_id, moved.status, moved.tracking)
         if state is not None and state not in UNSETTLED:  # an unsettled one takes it up when it is confirmed
             store.move(self.db.session, moved.order_id, status_with(moved.status))

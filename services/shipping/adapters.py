@@ -18,7 +18,10 @@ REFUSALS = {
     "handed_over": "shipping.handed_over",
     "cancelled": "shipping.cancelled",
     "delivered": "shipping.delivered",
+    "not_booked": "shipping.not_booked",
     "not_found": "shipping.not_found",
+    "on_hold": "shipping.on_hold",
+    "released": "shipping.released",
     "key_reused": "command.key_reused",
 }
 """The carrier's codes and ours; `details.reason` keeps theirs."""
@@ -33,7 +36,8 @@ class CarrierQuote(Message):
 class Booking(Message):
     """A parcel as the carrier has it. `status`: booked, handed_over, in_transit, delivered or cancelled.
 
-    `sequence` grows by one with each change of status. A key cancelled before its booking came has no tracking.
+    `sequence` grows by one with each change of status, the last of which was at `moved_at`. A key cancelled before its
+    booking came has no tracking.
     """
 
     key: str
@@ -41,6 +45,8 @@ class Booking(Message):
     sequence: int
     tracking: str | None
     reference: str = ""
+    on_hold: bool = False
+    moved_at: datetime | None = None
 
 
 class BookingPage(Message):
@@ -70,6 +76,22 @@ class CarrierClient:
     def cancel(self, key: str) -> None:
         """Undo `book`, by its key; one that never came is refused when it comes. Refusal: shipping.handed_over."""
         self._post("/cancellations", dict[str, Any], {"key": key})
+
+    def hold(self, key: str, booking_key: str) -> Booking:
+        """Keep a parcel back. Refusals: shipping.handed_over, .not_booked, .cancelled, .released (undone before)."""
+        return self._post("/holds", Booking, {"key": key, "booking_key": booking_key})
+
+    def release(self, key: str) -> None:
+        """Undo `hold`, by its key; one that never came is refused when it comes."""
+        self._post("/releases", dict[str, Any], {"key": key})
+
+    def amend(self, key: str, booking_key: str, address: Address, parcels: int) -> Booking:
+        """Send a parcel elsewhere, and end its holds.
+
+        Refusals: shipping.not_serviceable, .handed_over, .not_booked, .cancelled.
+        """
+        body = {"key": key, "booking_key": booking_key, "address": address, "parcels": parcels}
+        return self._post("/amendments", Booking, body)
 
     def status(self, key: str) -> Booking | None:
         """What became of a booking's key; None: it never arrived, though it may still."""

@@ -3,7 +3,7 @@
 from chassis.types import Event
 from contracts.shipping import OrderDelivered, OrderShipped, ShipmentMoved
 
-CANCELLABLE = ("none", "booked")
+NOT_GONE = ("none", "booked")
 ITEMS_PER_PARCEL = 100
 
 EVENTS: tuple[tuple[str, type[Event]], ...] = (

@@ -3,6 +3,7 @@
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import msgspec
 import pytest
@@ -200,7 +201,9 @@ def test_a_refused_booking_is_not_kept_and_asks_the_carrier_again_under_the_same
 
 def test_unknown_orders_have_no_shipment(shipping, order):
     assert refusal(lambda: shipping.get(order)).code == "shipping.not_found"
-    assert refusal(lambda: shipping.cancel(order, key=f"{order}:x")).code == "shipping.not_found"
+    for ask in (shipping.hold, partial(shipping.amend, address=BERLIN, items=1)):
+        assert refusal(lambda ask=ask: ask(order, key=f"{order}:{uuid.uuid4().hex}")).code == "shipping.not_booked"
+    assert refusal(lambda: shipping.refresh(order)).code == "shipping.not_found"
     assert refusal(lambda: shipping.advance("RT0", key=f"{order}:y")).code == "shipping.not_found"
 
 

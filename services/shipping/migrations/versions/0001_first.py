@@ -17,12 +17,14 @@ def upgrade() -> None:
     create_chassis_tables()
     op.create_table(
         "shipment",
-        sa.Column("order_id", sa.String(64), primary_key=True),
-        sa.Column("command_key", sa.String(200), nullable=False),
-        sa.Column("booking_key", sa.String(200), nullable=False, unique=True),
+        sa.Column("parcel_id", sa.String(64), primary_key=True),
+        sa.Column("order_id", sa.String(64), nullable=False),
+        sa.Column("command_key", sa.String(200)),
+        sa.Column("booking_key", sa.String(200), unique=True),
         sa.Column("refusals", sa.Integer, nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
         sa.Column("tracking", sa.String(64), unique=True),
+        sa.Column("on_hold", sa.Boolean, nullable=False),
         sa.Column("carrier_sequence", sa.Integer, nullable=False),
         sa.Column("email", sa.String(254), nullable=False),
         sa.Column("name", sa.String(200), nullable=False),
