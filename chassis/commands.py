@@ -30,7 +30,7 @@ from sqlalchemy import Row, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from chassis.context import current_call
-from chassis.db import WorkerDatabase, insert_new, now, run
+from chassis.db import WorkerDatabase, insert_new, now, run, savepoint
 from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.rpc import rpc
 from chassis.tables import inbox
@@ -46,11 +46,13 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 _OF = inbox.c.key == bindparam("of")
 _FIND = select(inbox).where(_OF)
+_FORGET = delete(inbox).where(_OF, inbox.c.state == bindparam("before"))
 _MOVE = (
     update(inbox)
     .where(_OF, inbox.c.state == bindparam("before"))
     .values(state=bindparam("after"), updated_at=bindparam("at"))
 )
+_STORE_REFUSAL = update(inbox).where(_OF).values(state="failed")
 _STORE_RESULT = update(inbox).where(_OF).values(result=bindparam("answer"), updated_at=bindparam("at"))
 
 
@@ -116,7 +118,7 @@ def _local_action(
         if not claim(session, key, fn.__name__, _input_of(arguments), "ok"):
             return answer(session, key, fn.__name__, _input_of(arguments), result_type)
         try:
-            with session.begin_nested():
+            with savepoint(session):
                 result = fn(self, **arguments)
         except ServiceError as exc:
             refusal = exc
@@ -141,7 +143,7 @@ def _outside_action(
             if row.state != "started":
                 return answer(session, key, fn.__name__, _input_of(arguments), result_type)
         try:
-            with session.begin_nested():
+            with savepoint(session):
                 call = next(parts)
         except ServiceError as exc:
             if not (first or retriable):  # what was sent before may have been done: an answer or an undo ends that
@@ -280,15 +282,15 @@ def store_result(session: Session, key: str, result: Any) -> None:
 
 def store_refusal(session: Session, key: str, refusal: ServiceError) -> None:
     """Keep a claimed key's refusal, for its repeats. What else this transaction wrote stays."""
-    refused = dict(state="failed", code=refusal.code, message=refusal.message, details=refusal.details)
-    run(session, update(inbox).where(inbox.c.key == key).values(updated_at=now(session), **refused))
+    refused = dict(code=refusal.code, message=refusal.message, details=refusal.details, updated_at=now(session))
+    run(session, _STORE_REFUSAL, of=key, **refused)
 
 
 def _store_refusal(session: Session, key: str, refusal: ServiceError, retriable: bool, state: str) -> None:
     if refusal.code == "auth.forbidden":
         raise refusal  # out of the transaction, and with it the claim
     if retriable:
-        session.execute(delete(inbox).where(inbox.c.key == key, inbox.c.state == state))
+        run(session, _FORGET, of=key, before=state)
     else:
         store_refusal(session, key, refusal)
 

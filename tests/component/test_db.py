@@ -22,6 +22,7 @@ from chassis.db import (
     insert_new,
     new_engine,
     now,
+    savepoint,
     shift_clock,
 )
 from chassis.errors import OutcomeUnknown, ServiceError
@@ -219,7 +220,7 @@ def test_the_end_of_a_savepoint_sets_nothing_off(database):
     seen = []
     database.on_commit("note", seen.append)
     with database.write() as session:
-        with session.begin_nested():
+        with savepoint(session):
             put(session)
             session.info["note"] = "n"
         assert seen == []
