@@ -77,23 +77,31 @@ def test_an_error_has_sqlalchemys_name_and_tells_no_values(database):
 
 
 def test_what_the_session_writes_itself_belongs_to_the_same_transaction(database):
-    with pytest.raises(ZeroDivisionError), database.write() as session:
-        add(session, 1)
-        assert session.scalar(select(thing.c.id)) == 1
-        session.execute(insert(thing).values(id=2))
-        assert run(session, OF_IDS, of=[1, 2]).scalars().all() == [1, 2]
-        raise ZeroDivisionError
+    def write_and_fail():
+        with database.write() as session:
+            add(session, 1)
+            assert session.scalar(select(thing.c.id)) == 1
+            session.execute(insert(thing).values(id=2))
+            assert run(session, OF_IDS, of=[1, 2]).scalars().all() == [1, 2]
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
     with database.read() as session:
         assert session.execute(select(thing)).all() == []
 
 
 def test_a_savepoint_undoes_its_block_and_no_more(database):
-    with database.write() as session:
-        add(session, 1)
-        with pytest.raises(ZeroDivisionError), savepoint(session):
+    def fail_in_a_savepoint(session):
+        with savepoint(session):
             add(session, 2)
             session.execute(insert(thing).values(id=3))
             raise ZeroDivisionError
+
+    with database.write() as session:
+        add(session, 1)
+        with pytest.raises(ZeroDivisionError):
+            fail_in_a_savepoint(session)
         with savepoint(session):
             add(session, 4)
     with database.read() as session:
