@@ -22,6 +22,7 @@ from contracts.products import Category, NewProduct, Product, ProductChanges, Pr
 from contracts.shipping import Shipment, ShippingApi
 from contracts.users import Profile, Tokens, User, UsersApi
 from edge import bodies
+from edge.amendments import AmendmentRoutes
 from edge.carts import cart_view
 from edge.errors import STATUS
 from edge.operators import OperatorRoutes
@@ -34,7 +35,7 @@ PAGE_FILES = {"shop.js": "text/javascript", "shop.css": "text/css", "icon.svg": 
 PLACE_S = 5.0
 
 
-class GatewayService(OperatorRoutes):
+class GatewayService(AmendmentRoutes, OperatorRoutes):
     name = "gateway"
     http_status = STATUS
 

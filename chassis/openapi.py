@@ -162,7 +162,9 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     if route.idempotent:
         schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~][!-~]*$"}
         text = "Made up by the client for one intention; a repeat with the same key acts once."
-        found.append(_parameter("header", "Idempotency-Key", schema, required=True, description=text))
+        found.append(
+            _parameter("header", "Idempotency-Key", schema, required=route.idempotent is True, description=text)
+        )
     if len(route.statuses) > 1:
         text = "`wait=N`: seconds to wait for the end; then answered as if not given. What is malformed is ignored."
         found.append(_parameter("header", "Prefer", {"type": "string"}, required=False, description=text))

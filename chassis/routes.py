@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, Generic, ParamSpec, cast
+from typing import Any, Generic, Literal, ParamSpec, cast
 
 import eventlet
 import msgspec
@@ -48,7 +48,7 @@ _WAIT = re.compile(r"[0-9]{1,6}")
 class Request(Generic[B, Q]):
     """What a route's method gets. `body` and `query` are the decorator's Structs, decoded; None without one.
 
-    `key` is the client's Idempotency-Key where the route requires one (its own name space: scope it by caller), else
+    `key` is the client's Idempotency-Key where the route takes one (its own name space: scope it by caller), else
     one made up for an unsafe method, else None. `prefer_wait_s` is 0.0 unless the client asked to wait.
     """
 
@@ -117,7 +117,7 @@ class Route(Entrypoint):
         any_query: bool = False,
         role: str | None = None,
         guest: bool = False,
-        idempotent: bool = False,
+        idempotent: bool | Literal["optional"] = False,
         raw: bool = False,
         inline: bool = False,
         success: int | tuple[int, ...] = 200,
@@ -130,7 +130,7 @@ class Route(Entrypoint):
         any_query   let parameters pass that no `query` names, and ignore them (for pages)
         role        what the caller must be; None is public. An operator may do what staff may
         guest       signed in as `role` says, or bringing a `Cart-Token`
-        idempotent  the client must send an Idempotency-Key
+        idempotent  the client must send an Idempotency-Key; "optional": it may
         raw         the body is `request.raw_body`, unread (for signatures)
         inline      answered without a worker, dependencies, or a place among those at work: it may not wait
         success     the statuses it can answer with; the first is the default
@@ -206,7 +206,7 @@ class Route(Entrypoint):
         elif environ["QUERY_STRING"] and not self.any_query:
             for name in parse_query(environ["QUERY_STRING"]):
                 raise unknown_parameter(name)
-        if self.idempotent:
+        if self.idempotent is True or (self.idempotent and "HTTP_IDEMPOTENCY_KEY" in environ):
             request.key = _idempotency_key(environ.get("HTTP_IDEMPOTENCY_KEY"))
         elif request.method in UNSAFE:
             request.key = uuid.uuid4().hex

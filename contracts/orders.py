@@ -13,7 +13,7 @@ from contracts.amendments import (
     ReturnLine,
     SwapLine,
 )
-from contracts.common import Address, CartRef, PaymentMethod, TimelineEntry
+from contracts.common import Address, CartRef, PaymentMethod, Text, TimelineEntry
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -303,6 +303,13 @@ class OrdersApi(Protocol):
         self, customer_id: str | None = None, status: str | None = None, limit: Limit = 20, cursor: str | None = None
     ) -> OrderPage:
         """Orders, newest first; a customer sees only their own."""
+        ...
+
+    @refuses("orders.not_found", "orders.not_cancellable", "orders.in_progress", "orders.key_reused")
+    def cancel(self, order_id: str, reason: Text, *, key: str) -> Order:
+        """Cancel an order that was not handed to the carrier. It is `cancelling`, and then `cancelled`, with all money
+        given back; or as it was, where the carrier says that it is too late. A repeat changes nothing.
+        """
         ...
 
     @refuses("sagas.bad_cursor")

@@ -86,6 +86,10 @@ class PlaceOrder(Body):
     expected_total: Total | None = None
 
 
+class CancelOrder(Body):
+    reason: Text
+
+
 class OrderQuery(Body):
     status: Annotated[str, msgspec.Meta(max_length=20)] | None = None
     limit: Limit = 20

@@ -12,6 +12,7 @@ STATUS = {
     "orders.cart_empty": 409,
     "orders.in_progress": 409,
     "orders.key_reused": 422,
+    "orders.not_cancellable": 409,
     "orders.not_found": 404,
     "orders.not_sold_any_more": 409,
     "orders.price_changed": 409,

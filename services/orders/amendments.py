@@ -85,6 +85,12 @@ def of_orders(session: Session, order_ids: Collection[str]) -> dict[str, list[Ro
     return found
 
 
+def open_orders(session: Session) -> list[str]:
+    """The ids of the orders that have an open amendment; at most 10,000."""
+    query = select(_amendments.c.order_id).where(_amendments.c.closed_at.is_(None)).limit(10_000)
+    return list(session.scalars(query))
+
+
 def terms_of(row: Row[Any], kind: type[T]) -> T:
     """What an amendment is about, as its kind has it."""
     return msgspec.convert(row.data, kind)

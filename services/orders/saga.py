@@ -1,81 +1,99 @@
 """An order's way, as one table: what is done, what undoes it, and what is said in the end."""
 
-import uuid
+from typing import Any
 
-import msgspec
 from sqlalchemy.orm import Session
 
-from chassis.db import now
+from chassis.errors import ServiceError
 from chassis.outbox import publish
-from chassis.saga import Run, Saga, Step
+from chassis.saga import Results, Run, Saga, Step
 from contracts.carts import CartsApi
 from contracts.inventory import InventoryApi
-from contracts.orders import OrderConfirmed, OrderLine, OrderRejected
+from contracts.orders import OrderCancelled, OrderRejected
 from contracts.payments import PaymentsApi
 from contracts.risk import RiskApi
 from contracts.shipping import ShippingApi
-from services.orders import store
+from services.orders import amendments, store
 from services.orders.domain import Placed, reason_for, status_with
+from services.orders.flows import about, announce, cancel_instead
+from services.orders.terms import UNSERVED
+
+CHALLENGE_S = 900.0
+"""How long a customer has to approve a payment at their bank."""
+
+
+def challenged(data: Any, results: Results) -> bool:
+    """Whether the bank wants the customer to approve the payment."""
+    return bool(results.get("authorize_payment", {}).get("status") == "requires_action")
+
+
+def heed_challenge(data: Any, payload: dict[str, Any]) -> Any:
+    """Go on if the customer approved."""
+    if not payload["authorized"]:
+        raise ServiceError("orders.challenge_refused", f"The bank says: {payload.get('reason') or 'not approved'}.")
+    return data
 
 
 def mark_rejecting(session: Session, run: Run[Placed]) -> None:
-    store.move(session, run.key, "rejecting")
+    store.move(session, run.key, "rejecting")  # unless it is cancelling: then that is what it stays
 
 
 def confirm_order(session: Session, run: Run[Placed]) -> None:
-    tracking = run.results["book_shipment"].get("tracking")
-    store.shipment_moved(session, run.key, "booked", tracking)
-    order = store.get(session, run.key)
-    assert order is not None
+    if run.cancel_reason is not None:  # it came when there was no way back any more
+        _cancel_paid(session, run, run.cancel_reason, None)
+        return
+    _note_booking(session, run)
+    order = store.require(session, run.key)
+    store.move(session, run.key, status_with(order.shipment_status), **_paid(run))
+    announce(session, order)
+
+
+def give_up_unserved(session: Session, run: Run[Placed]) -> None:
+    """It is paid, and the carrier goes on refusing it: nobody stays charged and unserved."""
+    _cancel_paid(session, run, run.cancel_reason or UNSERVED, (run.cause or {}).get("code"))
+
+
+def _cancel_paid(session: Session, run: Run[Placed], reason: str, reason_code: str | None) -> None:
+    _note_booking(session, run)
+    store.change(session, run.key, **_paid(run))
+    cancel_instead(session, run, reason, reason_code)
+
+
+def _note_booking(session: Session, run: Run[Placed]) -> None:
+    booked = run.results.get("book_shipment", {})
+    if booked.get("tracking"):
+        store.shipment_moved(session, run.key, "booked", booked["tracking"])
+
+
+def _paid(run: Run[Placed]) -> dict[str, Any]:
     review = run.results["assess_risk"].get("decision") == "review"
-    store.move(
-        session,
-        run.key,
-        status_with(order.shipment_status),
-        payment_status="captured",
-        paid_amount=run.data.total.amount,
-        review=review,
-    )
-    publish(
-        session,
-        OrderConfirmed(
-            event_id=uuid.uuid4().hex,
-            occurred_at=now(session),
-            aggregate_id=run.key,
-            sequence=store.next_sequence(session, run.key),
-            order_id=run.key,
-            customer_id=run.data.customer_id,
-            email=run.data.email,
-            name=run.data.name,
-            total=run.data.total,
-            lines=msgspec.convert(order.lines, list[OrderLine]),
-            tracking=tracking,
-        ),
-    )
+    return dict(payment_status="captured", paid_amount=run.data.total.amount, review=review)
 
 
 def reject_order(session: Session, run: Run[Placed]) -> None:
     cause = run.cause or {}
     code = cause.get("code", "")
-    declined = cause.get("step") == "authorize_payment"
+    declined = cause.get("step") == "authorize_payment" or code == "orders.challenge_refused"
     payment_status = "declined" if declined else "voided" if "authorize_payment" in run.results else "none"
+    order = store.require(session, run.key)
+    if order.status == "cancelling":
+        _cancel_unpaid(session, run, order, payment_status)
+        return
     reason = reason_for(code)
     store.move(session, run.key, "rejected", reason_code=code, reason=reason, payment_status=payment_status)
-    publish(
-        session,
-        OrderRejected(
-            event_id=uuid.uuid4().hex,
-            occurred_at=now(session),
-            aggregate_id=run.key,
-            sequence=store.next_sequence(session, run.key),
-            order_id=run.key,
-            customer_id=run.data.customer_id,
-            email=run.data.email,
-            name=run.data.name,
-            reason=code,
-            message=reason,
-        ),
+    publish(session, OrderRejected(**about(session, order), reason=code, message=reason))
+
+
+def _cancel_unpaid(session: Session, run: Run[Placed], order: Any, payment_status: str) -> None:
+    """The customer cancelled before anything was charged; whatever turned the saga round, that is what they hear."""
+    reason = run.cancel_reason or reason_for("saga.cancelled")
+    store.move(
+        session, run.key, "cancelled", reason_code="saga.cancelled", reason=reason, payment_status=payment_status
     )
+    asked = amendments.open_of(session, run.key)
+    if asked is not None:
+        amendments.close(session, asked.id, "settled")
+    publish(session, OrderCancelled(**about(session, order), reason=reason, refunded=None))
 
 
 PLACE_ORDER = (
@@ -108,6 +126,13 @@ PLACE_ORDER = (
             undo=PaymentsApi.void,
         )
     )
+    .wait_for(
+        "challenge",
+        until_s=CHALLENGE_S,
+        otherwise="orders.challenge_expired",
+        learn=heed_challenge,
+        when=challenged,
+    )
     .pivot(Step("capture_payment", PaymentsApi.capture, lambda o: dict(order_id=o.order_id, amount=o.total)))
     .retriable(
         Step("commit_stock", InventoryApi.commit, lambda o: dict(order_id=o.order_id)),
@@ -115,10 +140,9 @@ PLACE_ORDER = (
             "book_shipment",
             ShippingApi.book,
             lambda o: dict(order_id=o.order_id, address=o.address, items=o.items, email=o.email),
+            makes_good=True,
         ),
         Step("clear_cart", CartsApi.remove_ordered, lambda o: dict(customer_id=o.customer_id, lines=o.lines)),
     )
-    .finish(confirm_order, otherwise=reject_order, compensating=mark_rejecting)
+    .finish(confirm_order, otherwise=reject_order, compensating=mark_rejecting, makes_good=give_up_unserved)
 )
-
-PIVOT_STAGE = next(index for index, stage in enumerate(PLACE_ORDER.stages) if stage.kind == "pivot")

@@ -1,14 +1,12 @@
 """orders: places and owns orders, and drives each through its saga (see saga.py)."""
 
 import time
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
 from nameko.dependency_providers import Config
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from chassis import saga_store
 from chassis.commands import answer, claim, peek, store_result
@@ -46,15 +44,17 @@ from contracts.payments import PaymentResolved, PaymentsApi
 from contracts.products import ProductsApi
 from contracts.shipping import ShipmentMoved, ShippingApi, ShippingQuote
 from contracts.users import Profile, UsersApi
-from services.orders import store
-from services.orders.domain import STATES, UNSETTLED, Placed, price, status_with, totals
+from services.orders import amendments, store
+from services.orders.amending import Amending, same
+from services.orders.domain import MOVING, STATES, Placed, price, status_with, totals
+from services.orders.flows import CANCEL
 from services.orders.models import Base
-from services.orders.saga import PIVOT_STAGE, PLACE_ORDER
+from services.orders.saga import PLACE_ORDER
 
 LOOK_AGAIN_S = 0.25
 
 
-class OrdersService:
+class OrdersService(Amending):
     name = "orders"
 
     call = provided(Call, CallContext())
@@ -62,7 +62,7 @@ class OrdersService:
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner(SagasForgotten)
     relay = Relay()
-    sagas = Sagas(PLACE_ORDER)
+    sagas = Sagas(PLACE_ORDER, CANCEL)
 
     users: UsersApi = remote(UsersApi)
     carts: CartsApi = remote(CartsApi)
@@ -120,7 +120,7 @@ class OrdersService:
         try:
             with self.db.write() as session:
                 if not claim(session, claimed, "place", asked, "ok"):
-                    return str(_same_order(answer, session, claimed, asked))
+                    return str(same(answer, session, claimed, "place", asked))
                 self._require_no_other(order["cart_id"])
                 saga_id = self.sagas.start_saga(session, PLACE_ORDER, placed.order_id, placed)
                 store.add(session, {**order, "saga_id": saga_id})
@@ -180,7 +180,7 @@ class OrdersService:
     def saga_health(self) -> SagaHealth:
         self.call.require_operator()
         with self.db.read() as session:
-            return store.saga_health(session, PIVOT_STAGE)
+            return store.saga_health(session, self.sagas.definitions)
 
     @handles(PaymentResolved)
     def on_payment_resolved(self, resolved: PaymentResolved) -> None:
@@ -194,7 +194,7 @@ class OrdersService:
         if moved.parcel_id != moved.order_id:
             return  # not the order's own parcel
         state = store.shipment_moved(self.db.session, moved.order_id, moved.status, moved.tracking)
-        if state is not None and state not in UNSETTLED:  # an unsettled one takes it up when it is confirmed
+        if state is not None and state not in MOVING:  # one whose saga runs takes it up at its end
             store.move(self.db.session, moved.order_id, status_with(moved.status))
 
     # --- what the doors share
@@ -233,7 +233,7 @@ class OrdersService:
 
     def _placed_before(self, claimed: str, asked: dict[str, Any]) -> str | None:
         with self.db.read() as session:
-            order_id: str | None = _same_order(peek, session, claimed, asked)
+            order_id: str | None = same(peek, session, claimed, "place", asked)
         return order_id
 
     def _priced(self, cart: Cart, address: Address) -> tuple[list[OrderLine], Totals, ShippingQuote]:
@@ -261,23 +261,6 @@ class OrdersService:
             if saga_id is None or self.sagas.wait_for_end(saga_id, min(left_s, LOOK_AGAIN_S)):
                 break
         return self._view(order_id)
-
-    def _view(self, order_id: str) -> Order:
-        with self.db.read() as session:
-            order = store.get(session, order_id)
-            if order is None or not (self.call.owns(order.customer_id) or self.call.is_staff()):
-                raise ServiceError("orders.not_found", f"There is no order {order_id!r}.")
-            return store.views(session, [order], self.call.is_staff())[0]
-
-
-def _same_order(look_up: Callable[..., Any], session: Session, claimed: str, asked: dict[str, Any]) -> Any:
-    """The order that was made under this key before; a refusal in the words of orders."""
-    try:
-        return look_up(session, claimed, "place", asked, str)
-    except ServiceError as exc:
-        if exc.code == "command.key_reused":
-            raise ServiceError("orders.key_reused", exc.message) from None
-        raise
 
 
 def _method_of(profile: Profile, asked: PaymentMethod) -> PaymentMethod:
@@ -316,7 +299,7 @@ def _new_order(
     profile: Profile, cart: Cart, lines: list[OrderLine], sums: Totals, address: Address, method: PaymentMethod
 ) -> dict[str, Any]:
     return dict(
-        id=store.new_id(),
+        id=amendments.new_id(),
         customer_id=profile.id,
         cart_id=cart.id,
         status="pending",

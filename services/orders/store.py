@@ -1,8 +1,7 @@
 """orders' queries, and its rows as the contract's messages."""
 
 import functools
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from chassis import saga_store
 from chassis.db import now, run, table_of
-from chassis.saga import COMPENSATING, StepState
+from chassis.saga import COMPENSATING, Saga, StepState
 from chassis.types import Money
 from contracts import orders as contract
 from contracts.amendments import Amendment as Amended
@@ -22,6 +21,7 @@ from services.orders.domain import MOVING, SHIPMENT_RANK, STATES, UNSETTLED
 from services.orders.models import Amendment, Order
 
 Position = tuple[datetime, str]
+Definitions = Mapping[tuple[str, int], Saga[Any]]
 
 
 _orders = table_of(Order)
@@ -77,6 +77,12 @@ def unsettled_saga_of(session: Session, order_id: str) -> str | None:
 
 def get(session: Session, order_id: str) -> Row[Any] | None:
     return run(session, _GET, of=order_id).one_or_none()
+
+
+def require(session: Session, order_id: str) -> Row[Any]:
+    """An order that there is."""
+    order: Row[Any] = run(session, _GET, of=order_id).one()
+    return order
 
 
 def move(session: Session, order_id: str, to: str, **values: Any) -> bool:
@@ -257,18 +263,30 @@ def saga_views(session: Session, rows: Sequence[Row[Any]]) -> list[contract.Saga
     ]
 
 
-def saga_health(session: Session, pivot_stage: int) -> contract.SagaHealth:
-    """Which sagas have not ended. Past its deadline is one that should have turned round before the pivot by now."""
-    rows = saga_store.unended(session)
-    at = now(session)
-    overdue = [row.id for row in rows if row.deadline < at and row.status != COMPENSATING and row.stage < pivot_stage]
+def saga_health(session: Session, definitions: Definitions) -> contract.SagaHealth:
+    """Which sagas have not ended. Past its deadline is one that should have turned round before the pivot by now.
+
+    One that waits for somebody is not counted as running: nothing is on its way. The keys are those of all, and the
+    ids of the orders that are being amended.
+    """
+    rows, at = saga_store.unended(session), now(session)
+    stages = {
+        row.id: (row.stage, definitions[row.name, row.version])
+        for row in rows
+        if (row.name, row.version) in definitions
+    }
+    waiting = {saga_id for saga_id, (stage, saga) in stages.items() if saga.stages[stage].kind in ("wait", "sub")}
+    overdue = [
+        row.id
+        for row in rows
+        if row.deadline < at
+        and row.status != COMPENSATING
+        and row.id in stages
+        and row.stage < stages[row.id][1].no_return
+    ]
     return contract.SagaHealth(
-        running=len(rows),
+        running=len(rows) - len(waiting),
         overdue=overdue,
-        running_keys=[row.key for row in rows],
+        running_keys=[*(row.key for row in rows), *amendments.open_orders(session)],
         attention=[row.id for row in rows if row.attention],
     )
-
-
-def new_id() -> str:
-    return uuid.uuid4().hex
