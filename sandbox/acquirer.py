@@ -6,15 +6,17 @@ Its HTTP API is in docs/sandboxes.md. `movements` has a row for each movement of
 """
 
 import uuid
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import msgspec
 
+from sandbox import challenge
 from sandbox.company import (
     Answer,
     Company,
     Currency,
+    Input,
     Key,
     Keyed,
     Query,
@@ -28,11 +30,12 @@ from sandbox.company import (
 Amount = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
 
 GOOD, CAPTURE_FAILS, SLOW, LOST_REPLY = "tok_visa", "tok_capture_fails", "tok_slow", "tok_lost_reply"
+CHALLENGE = "tok_challenge"
 DECLINES = {
     "tok_declined": ("declined", "the card was declined"),
     "tok_insufficient_funds": ("insufficient_funds", "the card has not enough money"),
 }
-TOKENS = {GOOD, CAPTURE_FAILS, SLOW, LOST_REPLY, *DECLINES}
+TOKENS = {GOOD, CAPTURE_FAILS, SLOW, LOST_REPLY, CHALLENGE, *DECLINES}
 SLOW_S = 3.0
 GIVE_UP_S = 60.0
 HOOK_TYPES = {
@@ -42,11 +45,21 @@ HOOK_TYPES = {
     "refund": "payment.refunded",
 }
 
+CHALLENGE_REFUSED = "challenge_refused"
+DECIDED = {
+    "pending": {"status": "requires_action"},
+    "approved": {"status": "authorized"},
+    "refused": {"status": "declined", "code": CHALLENGE_REFUSED},
+}
+"""What a challenge makes of an authorization's status."""
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS authorizations (
     key TEXT PRIMARY KEY, payment TEXT NOT NULL UNIQUE, token TEXT NOT NULL, reference TEXT NOT NULL,
     amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL,
-    captured INTEGER NOT NULL DEFAULT 0 CHECK (captured <= amount),
+    challenge TEXT NOT NULL CHECK (challenge IN ('none', 'pending', 'approved', 'refused')),
+    captured INTEGER NOT NULL DEFAULT 0 CHECK (captured <= amount AND
+        (captured = 0 OR challenge IN ('none', 'approved'))),
     refunded INTEGER NOT NULL DEFAULT 0 CHECK (refunded <= captured),
     voided INTEGER NOT NULL DEFAULT 0 CHECK (NOT (voided AND captured)));
 CREATE TABLE IF NOT EXISTS movements (
@@ -54,6 +67,9 @@ CREATE TABLE IF NOT EXISTS movements (
     key TEXT NOT NULL, payment TEXT NOT NULL, amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL,
     at TEXT NOT NULL, UNIQUE (kind, key));
 """
+AUTHORIZATION = (
+    "SELECT key, payment, token, reference, amount, currency, challenge, captured, refunded, voided FROM authorizations"
+)
 
 
 class Authorize(Keyed, frozen=True, kw_only=True):
@@ -71,17 +87,31 @@ class Settle(Keyed, frozen=True, kw_only=True):
     currency: Currency | None = None
 
 
+class Decide(Input, frozen=True, kw_only=True):
+    """What the card's owner pressed."""
+
+    decision: Literal["approve", "refuse"]
+
+
 @dataclass(frozen=True)
 class Authorization:
+    """`challenge`: none, or whether the card's owner approved: pending, approved, refused."""
+
     key: str
     payment: str
     token: str
     reference: str
     amount: int
     currency: str
+    challenge: str
     captured: int
     refunded: int
     voided: int
+
+    @property
+    def set_aside(self) -> int:
+        """What was ever moved, in minor units."""
+        return self.amount if self.challenge in ("none", "approved") else 0
 
 
 class Acquirer(Company):
@@ -95,6 +125,8 @@ class Acquirer(Company):
             Route("POST", "/refunds", Acquirer.refund, Settle),
             Route("GET", "/operations/<path:key>", Acquirer.operation),
             Route("GET", "/statement", Acquirer.statement),
+            Route("GET", "/challenges/<payment>", Acquirer.challenge),
+            Route("POST", "/challenges/<payment>", Acquirer.decide, Decide, form=True),
             *super().routes(),
         )
 
@@ -107,12 +139,46 @@ class Acquirer(Company):
             return refused(422, "unknown_token", "no card has this token")
         if request.token in DECLINES:
             return refused(402, *DECLINES[request.token])
-        payment = f"pay_{uuid.uuid4().hex}"
+        payment, challenge = f"pay_{uuid.uuid4().hex}", "pending" if request.token == CHALLENGE else "none"
         self.db.execute(
-            "INSERT INTO authorizations (key, payment, token, reference, amount, currency) VALUES (?, ?, ?, ?, ?, ?)",
-            (request.key, payment, request.token, request.reference, request.amount, request.currency),
+            "INSERT INTO authorizations (key, payment, token, reference, amount, currency, challenge)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (request.key, payment, request.token, request.reference, request.amount, request.currency, challenge),
         )
-        return self._moved("authorize", request.key, self._authorization(request.key), request.amount)
+        made = self._authorization(request.key)
+        if challenge == "pending":
+            url = f"{self.public_url}/challenges/{payment}"
+            return Answer(201, {**_told(made, request.key, "requires_action", request.amount), "url": url})
+        return self._moved("authorize", request.key, made, request.amount)
+
+    def challenge(self, query: Query, payment: str) -> Answer:
+        """The page on which the card's owner decides."""
+        found = self._challenged(payment)
+        if found is None:
+            return Answer(404, {}, page=challenge.ended("unknown"))
+        if found.challenge == "pending" and not found.voided:
+            return Answer(200, {}, page=challenge.asking(found.amount, found.currency, found.reference))
+        return Answer(200, {}, page=challenge.ended("voided" if found.voided else found.challenge))
+
+    def decide(self, request: Decide, payment: str) -> Answer:
+        """Take the owner's decision, once; approved, the money is set aside."""
+        found = self._challenged(payment)
+        if found is None:
+            return Answer(404, {}, page=challenge.ended("unknown"))
+        if found.voided:
+            return Answer(409, {}, page=challenge.ended("voided"))
+        if found.challenge == "pending":
+            found = self._decide(found, "approved" if request.decision == "approve" else "refused")
+        return Answer(200, {}, page=challenge.ended(found.challenge))
+
+    def _decide(self, found: Authorization, how: str) -> Authorization:
+        self.db.execute("UPDATE authorizations SET challenge = ? WHERE key = ?", (how, found.key))
+        if how == "approved":
+            self._moved("authorize", found.key, found, found.amount)
+        else:
+            told = _told(found, found.key, "declined", found.amount)
+            self.emit(found.payment, "payment.declined", {**told, "code": CHALLENGE_REFUSED})
+        return replace(found, challenge=how)
 
     def capture(self, request: Settle) -> Answer:
         """Take what was set aside, or part of it, once."""
@@ -122,14 +188,8 @@ class Acquirer(Company):
         found = self._find(request)
         if isinstance(found, Answer):
             return found
-        if found.voided:
-            return refused(409, "voided", "the authorization was voided")
-        if found.captured:
-            return refused(409, "captured", "the authorization was captured already")
-        if request.amount > found.amount:
-            return refused(409, "capture_exceeds_authorization", f"only {found.amount} are authorised")
-        if found.token == CAPTURE_FAILS:
-            return refused(402, "capture_refused", "the card's bank refuses to pay")
+        if refusal := _uncapturable(found, request.amount):
+            return refusal
         self.db.execute("UPDATE authorizations SET captured = ? WHERE key = ?", (request.amount, found.key))
         return self._moved("capture", request.key, found, request.amount)
 
@@ -157,7 +217,8 @@ class Acquirer(Company):
             return refused(409, "captured", "a captured authorization can only be refunded")
         if found and not found.voided:
             self.db.execute("UPDATE authorizations SET voided = 1 WHERE key = ?", (found.key,))
-            self._moved("void", found.key, found, found.amount)
+            if found.set_aside:
+                self._moved("void", found.key, found, found.amount)
         self.forbid(request.key)
         return Answer(200, {"key": request.key, "status": "voided"})
 
@@ -171,10 +232,11 @@ class Acquirer(Company):
             return refused(404, "unknown_key", "no operation has this key")
         kind, status, answer = known[0], known[1], msgspec.json.decode(known[2])
         body = {**answer, "key": key, "kind": kind, "status": answer.get("status", "refused")}
+        if kind == "authorize" and status == 201 and (found := self._authorization(key)):
+            body |= {"authorized": found.set_aside, "captured": found.captured, "refunded": found.refunded}
+            body |= DECIDED.get(found.challenge, {})
         if undone:
             body["status"] = "voided"
-        if kind == "authorize" and status == 201 and (found := self._authorization(key)):
-            body |= {"authorized": found.amount, "captured": found.captured, "refunded": found.refunded}
         return Answer(200, body)
 
     def statement(self, query: Query) -> Answer:
@@ -190,11 +252,13 @@ class Acquirer(Company):
         return Answer(200, {"items": items, "next": items[-1]["id"] if len(rows) > limit else None})
 
     def _authorization(self, key: str) -> Authorization | None:
-        row = self.db.execute(
-            "SELECT key, payment, token, reference, amount, currency, captured, refunded, voided"
-            " FROM authorizations WHERE key = ?",
-            (key,),
-        ).fetchone()
+        return self._one(f"{AUTHORIZATION} WHERE key = ?", key)
+
+    def _challenged(self, payment: str) -> Authorization | None:
+        return self._one(f"{AUTHORIZATION} WHERE payment = ? AND challenge <> 'none'", payment)
+
+    def _one(self, query: str, value: str) -> Authorization | None:
+        row = self.db.execute(query, (value,)).fetchone()
         return Authorization(*row) if row else None
 
     def _find(self, request: Settle) -> Authorization | Answer:
@@ -213,15 +277,7 @@ class Acquirer(Company):
             (kind, key, of.payment, amount, of.currency, self.stamp()),
         )
         hook = HOOK_TYPES[kind]
-        body: dict[str, Any] = {
-            "id": of.payment,
-            "key": key,
-            "authorization_key": of.key,
-            "reference": of.reference,
-            "status": hook.removeprefix("payment."),
-            "amount": amount,
-            "currency": of.currency,
-        }
+        body = _told(of, key, hook.removeprefix("payment."), amount)
         self.emit(of.payment, hook, body)
         return Answer(
             201,
@@ -231,9 +287,35 @@ class Acquirer(Company):
         )
 
 
+def _uncapturable(found: Authorization, amount: int) -> Answer | None:
+    """Why so much of this authorization cannot be taken; None if it can."""
+    refusals = (
+        (found.voided, refused(409, "voided", "the authorization was voided")),
+        (found.captured, refused(409, "captured", "the authorization was captured already")),
+        (not found.set_aside, refused(409, "requires_action", "the card's owner has not approved this payment")),
+        (amount > found.amount, refused(409, "capture_exceeds_authorization", f"only {found.amount} are authorised")),
+        (found.token == CAPTURE_FAILS, refused(402, "capture_refused", "the card's bank refuses to pay")),
+    )
+    return next((refusal for holds, refusal in refusals if holds), None)
+
+
+def _told(of: Authorization | None, key: str, status: str, amount: int) -> dict[str, Any]:
+    assert of is not None
+    return {
+        "id": of.payment,
+        "key": key,
+        "authorization_key": of.key,
+        "reference": of.reference,
+        "status": status,
+        "amount": amount,
+        "currency": of.currency,
+    }
+
+
 def main() -> None:
     options = parser("acquirer").parse_args()
-    serve(Acquirer(options.db, hooks_of(options, "acquirer", GIVE_UP_S)), options.host, options.port)
+    hooks = hooks_of(options, "acquirer", GIVE_UP_S)
+    serve(Acquirer(options.db, hooks, options.public_url), options.host, options.port)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,14 @@ Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 Query = dict[str, str]
 
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS operations (
     key TEXT PRIMARY KEY, kind TEXT NOT NULL, input TEXT NOT NULL, status INTEGER NOT NULL, answer TEXT NOT NULL);
@@ -53,12 +61,13 @@ class Keyed(Input, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Answer:
-    """What is answered, and how: after `delay_s`, or never, by closing the connection."""
+    """What is answered, and how: after `delay_s`, or never, by closing the connection; a `page` of HTML to a person."""
 
     status: int
     body: dict[str, Any]
     delay_s: float = 0.0
     drop: bool = False
+    page: str | None = None
 
 
 def refused(status: int, code: str, message: str, **more: Any) -> Answer:
@@ -72,18 +81,22 @@ def rfc3339(at: float) -> str:
 
 
 class Route(NamedTuple):
-    """`handler(company, body, **path)` for a POST, in a transaction; `handler(company, query, **path)` for a GET."""
+    """`handler(company, body, **path)` for a POST, in a transaction; `handler(company, query, **path)` for a GET.
+
+    The body is JSON, or, with `form`, what a page's form sends.
+    """
 
     method: str
     path: str
     handler: Callable[..., Answer]
     body: type[Input] = Input
+    form: bool = False
 
 
 @dataclass
 class Company:
     """A WSGI application over one database file. `undone_code` is how it refuses an action that was undone, where
-    that has no code of its own."""
+    that has no code of its own. `public_url` is where people's browsers find it, without a slash at its end."""
 
     name: ClassVar[str]
     schema: ClassVar[str]
@@ -91,6 +104,7 @@ class Company:
 
     db_path: str
     hooks: Hooks | None = None
+    public_url: str = ""
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = eventlet.sleep
 
@@ -174,6 +188,8 @@ class Company:
         return self._response(answer)(environ, start_response)
 
     def _response(self, answer: Answer, headers: list[tuple[str, str]] | None = None) -> Response:
+        if answer.page is not None:
+            return Response(answer.page, answer.status, PAGE_HEADERS, content_type="text/html; charset=utf-8")
         return Response(msgspec.json.encode(answer.body), answer.status, headers, content_type="application/json")
 
     def _answer(self, request: Request) -> Answer:
@@ -183,7 +199,7 @@ class Company:
             return route.handler(self, request.args.to_dict(), **path)
         request.max_content_length = 1 << 16
         try:
-            body = msgspec.json.decode(request.get_data() or b"{}", type=route.body)
+            body = _body_of(request, route)
         except msgspec.ValidationError as e:
             return refused(422, "invalid", str(e))
         except (msgspec.DecodeError, UnicodeDecodeError) as e:
@@ -195,6 +211,12 @@ class Company:
         """`after` and `limit` of a listing; what is not a number counts as not given."""
         after, limit = query.get("after", ""), query.get("limit", "")
         return int(after) if after.isdecimal() else 0, min(int(limit) if limit.isdecimal() else 100, 1000)
+
+
+def _body_of(request: Request, route: Route) -> Input:
+    if route.form:
+        return msgspec.convert(request.form.to_dict(), route.body)
+    return msgspec.json.decode(request.get_data() or b"{}", type=route.body)
 
 
 class _Log:
@@ -215,6 +237,7 @@ def parser(name: str) -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog=f"sandbox.{name}")
     p.add_argument("--host", default="127.0.0.1", help="the address to listen on; default 127.0.0.1")
     p.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
+    p.add_argument("--public-url", default="", help="where browsers find it; default http://HOST:PORT")
     p.add_argument("--db", required=True, help="its SQLite file, made when missing")
     p.add_argument("--hook-url", help="where signed hooks are POSTed; without it none are sent")
     p.add_argument("--hook-secret", default=os.environ.get("HOOK_SECRET"), help="signs them; default $HOOK_SECRET")
@@ -238,6 +261,8 @@ def serve(company: Company, host: str, port: int, *background: Callable[[], None
         sock = eventlet.listen((host, port), backlog=256, reuse_port=False)
     except OSError as e:
         sys.exit(f"{company.name}: cannot listen on {host}:{port}: {e.strerror}")
+
+    company.public_url = company.public_url or f"http://{host}:{sock.getsockname()[1]}"
 
     def stop(signum: int, frame: Any) -> None:
         company.db.close()

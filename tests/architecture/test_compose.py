@@ -88,7 +88,12 @@ def test_what_is_referred_to_is_declared():
 
 def test_nothing_listens_beyond_the_loopback_of_its_host():
     published = [port for program in PROGRAMS.values() for port in program.get("ports", ())]
-    assert sorted(published) == ["127.0.0.1:15672:15672", "127.0.0.1:5672:5672", "127.0.0.1:8000:8000"]
+    assert sorted(published) == [
+        "127.0.0.1:15672:15672",
+        "127.0.0.1:5672:5672",
+        "127.0.0.1:8000:8000",
+        "127.0.0.1:8101:8100",
+    ]
 
 
 def test_the_broker_is_the_one_that_make_run_would_take():

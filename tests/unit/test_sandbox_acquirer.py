@@ -1,19 +1,23 @@
 """The acquirer's rules, without a socket. `movements` is what truly happened."""
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from werkzeug.test import Client
 
+from sandbox import challenge
 from sandbox.acquirer import Acquirer
+from sandbox.hooks import Hooks
 
 
 class Bank:
     def __init__(self, db: Path) -> None:
         self.waited: list[float] = []
-        self.app = Acquirer(str(db), sleep=self.waited.append)
+        self.app = Acquirer(str(db), public_url="http://bank.test", sleep=self.waited.append)
         self.client = Client(self.app)
 
     def post(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -38,8 +42,30 @@ class Bank:
     def void(self, key: str = "s1:auth") -> tuple[int, dict[str, Any]]:
         return self.post("/voids", key=key)
 
+    def challenge(self, token: str = "tok_challenge") -> str:
+        """Authorise with a card that is challenged; answers the path of its page."""
+        status, asked = self.authorize(token)
+        assert (status, asked["status"]) == (201, "requires_action")
+        assert asked["url"] == f"http://bank.test/challenges/{asked['id']}"
+        return asked["url"].removeprefix("http://bank.test")
+
+    def decide(self, path: str, decision: str) -> tuple[int, str]:
+        """Press a button of the page; answers the status and the page's heading."""
+        answer = self.client.post(path, data={"decision": decision})
+        return answer.status_code, heading(answer.get_data(as_text=True))
+
+    def page(self, path: str) -> tuple[int, str]:
+        answer = self.client.get(path)
+        return answer.status_code, heading(answer.get_data(as_text=True))
+
     def movements(self) -> list[tuple[str, str, int]]:
         return self.app.db.execute("SELECT kind, key, amount FROM movements ORDER BY id").fetchall()
+
+
+def heading(page: str) -> str:
+    found = re.search("<h1>(.*)</h1>", page)
+    assert found is not None
+    return found[1]
 
 
 @pytest.fixture
@@ -204,6 +230,131 @@ def test_the_statement_pages_through_every_movement_in_order(bank: Bank) -> None
         keys += [item["key"] for item in page["items"]]
         after, pages = page["next"], pages + 1
     assert (keys, pages) == (["a0", "a1", "a2", "a3", "a4"], 3)
+
+
+def test_a_challenged_card_sets_money_aside_when_its_owner_approves_and_is_captured_then(bank: Bank) -> None:
+    path = bank.challenge()
+    assert bank.movements() == []
+    assert bank.get("/operations/s1:auth")[1]["status"] == "requires_action"
+    assert bank.get("/operations/s1:auth")[1]["authorized"] == 0
+    assert bank.page(path) == (200, "Approve this payment?")
+    assert bank.decide(path, "approve") == (200, "Payment approved")
+    assert bank.movements() == [("authorize", "s1:auth", 1999)]
+    assert bank.get("/operations/s1:auth")[1]["status"] == "authorized"
+    assert bank.get("/operations/s1:auth")[1]["authorized"] == 1999
+    assert bank.capture()[0] == 201
+
+
+def test_a_challenged_authorization_asked_for_again_answers_the_same_before_and_after_the_decision(bank: Bank) -> None:
+    path = bank.challenge()
+    first = bank.authorize("tok_challenge")
+    bank.decide(path, "approve")
+    assert bank.authorize("tok_challenge") == first
+    assert bank.movements() == [("authorize", "s1:auth", 1999)]
+
+
+@pytest.mark.parametrize(
+    ("decision", "other", "title"),
+    [("approve", "refuse", "Payment approved"), ("refuse", "approve", "Payment refused")],
+)
+def test_a_challenge_is_decided_once_and_a_repeat_shows_what_was_decided(
+    bank: Bank, decision: str, other: str, title: str
+) -> None:
+    path = bank.challenge()
+    assert bank.decide(path, decision) == (200, title)
+    moved = bank.movements()
+    assert bank.decide(path, other) == bank.decide(path, decision) == bank.page(path) == (200, title)
+    assert bank.movements() == moved
+
+
+def test_a_refused_challenge_moves_nothing_and_cannot_be_captured(bank: Bank) -> None:
+    path = bank.challenge()
+    bank.decide(path, "refuse")
+    declined = bank.get("/operations/s1:auth")[1]
+    assert (declined["status"], declined["code"]) == ("declined", "challenge_refused")
+    assert bank.capture()[1]["code"] == "requires_action"
+    assert bank.void()[0] == 200
+    assert bank.movements() == []
+
+
+def test_a_challenge_that_nobody_decided_cannot_be_captured(bank: Bank) -> None:
+    path = bank.challenge()
+    status, body = bank.capture()
+    assert (status, body["code"]) == (409, "requires_action")
+    bank.decide(path, "approve")
+    assert bank.capture(key="s2:capture")[0] == 201
+    assert bank.movements() == [("authorize", "s1:auth", 1999), ("capture", "s2:capture", 1999)]
+
+
+def test_a_void_ends_a_challenge_and_a_late_approval_is_told_so(bank: Bank) -> None:
+    path = bank.challenge()
+    assert bank.void()[0] == 200
+    assert bank.decide(path, "approve") == (409, "Payment cancelled")
+    assert bank.page(path) == (200, "Payment cancelled")
+    assert bank.movements() == []
+
+
+def test_a_void_of_an_approved_challenge_gives_the_money_back(bank: Bank) -> None:
+    path = bank.challenge()
+    bank.decide(path, "approve")
+    assert bank.void()[0] == 200
+    assert bank.movements() == [("authorize", "s1:auth", 1999), ("void", "s1:auth", 1999)]
+
+
+def test_the_end_of_a_challenge_is_told_by_one_hook(tmp_path: Path) -> None:
+    app = Acquirer(str(tmp_path / "acquirer.db"), Hooks("http://127.0.0.1:9/", "s", 1.0))
+    client = Client(app)
+    ids = []
+    for key in ("yes", "no"):
+        asked = dict(key=key, amount=500, currency="EUR", token="tok_challenge", reference="order-1")
+        ids.append(client.post("/authorizations", json=asked).get_json()["id"])
+    assert app.db.execute("SELECT count(*) FROM hooks").fetchone() == (0,)
+    for payment, decision in zip(ids, ("approve", "refuse"), strict=True):
+        for _ in range(2):
+            client.post(f"/challenges/{payment}", data={"decision": decision})
+    told = [msgspec.json.decode(body) for (body,) in app.db.execute("SELECT body FROM hooks ORDER BY id")]
+    app.db.close()
+    assert [(each["type"], each["data"]["key"], each["data"].get("code")) for each in told] == [
+        ("payment.authorized", "yes", None),
+        ("payment.declined", "no", "challenge_refused"),
+    ]
+
+
+def test_a_challenge_is_found_by_the_acquirers_own_id_alone(bank: Bank) -> None:
+    bank.challenge()
+    plain = bank.authorize(key="s2:auth")[1]["id"]
+    for path in ("/challenges/s1:auth", "/challenges/nobody", f"/challenges/{plain}"):
+        assert bank.page(path) == (404, "No such payment")
+        assert bank.decide(path, "approve") == (404, "No such payment")
+    assert bank.movements() == [("authorize", "s2:auth", 1999)]
+
+
+@pytest.mark.parametrize("form", [{}, {"decision": "maybe"}])
+def test_a_decision_that_is_none_decides_nothing(bank: Bank, form: dict[str, str]) -> None:
+    path = bank.challenge()
+    assert bank.client.post(path, data=form).status_code == 422
+    assert bank.page(path) == (200, "Approve this payment?")
+
+
+def test_the_page_is_plain_html_that_no_other_site_can_frame_and_quotes_the_reference(bank: Bank) -> None:
+    asked = dict(key="k", amount=1999, currency="EUR", token="tok_challenge", reference="<b>&order")
+    payment = bank.post("/authorizations", **asked)[1]["id"]
+    answer = bank.client.get(f"/challenges/{payment}")
+    page = answer.get_data(as_text=True)
+    assert answer.content_type == "text/html; charset=utf-8"
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert "19.99 EUR" in page
+    assert "&lt;b&gt;&amp;order" in page
+    assert "<b>" not in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [(5, "EUR", "0.05 EUR"), (123456, "USD", "1234.56 USD"), (700, "JPY", "700 JPY"), (1, "KWD", "0.001 KWD")],
+)
+def test_amounts_are_shown_as_people_write_them(amount: int, currency: str, text: str) -> None:
+    assert challenge.money(amount, currency) == text
 
 
 def test_malformed_bodies_wrong_paths_and_wrong_methods_are_answered_in_json(bank: Bank) -> None:
