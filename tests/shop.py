@@ -101,8 +101,8 @@ def running_companies(folder: Path) -> Iterator[tuple[Sandbox, Sandbox]]:
 
 
 @contextmanager
-def running_shop(config: dict[str, Any], acquirer: Sandbox, carrier: Sandbox) -> Iterator[Shop]:
-    """All services in this process. Side effect: `config` gets the settings that tests want."""
+def running_shop(config: dict[str, Any], acquirer: Sandbox, carrier: Sandbox, **settings: Any) -> Iterator[Shop]:
+    """All services in this process. Side effect: `config` gets the settings that tests want, and `settings`."""
     config.update(
         acquirer_url=acquirer.url,
         carrier_url=carrier.url,
@@ -113,6 +113,7 @@ def running_shop(config: dict[str, Any], acquirer: Sandbox, carrier: Sandbox) ->
         saga_poll_ms=100,
         saga_backoff_ms=20,
     )
+    config.update(settings)
     runner = ServiceRunner(config)
     for name in SERVICES:
         runner.add_service(service_class(name))

@@ -7,7 +7,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from services.users import passwords
-from tests.faults.flows import World
+from tests.faults.flows import PATIENT, World
 from tests.shop import running_companies, running_shop
 
 
@@ -18,5 +18,5 @@ def world(
     cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr(passwords, "_hasher", cheap)  # hundreds of customers, whom nobody attacks
     config["DB_URIS"] = {key: database_uri(key.split(":")[0]) for key in config["DB_URIS"]}
-    with running_companies(tmp_path) as companies, running_shop(config, *companies) as shop:
+    with running_companies(tmp_path) as companies, running_shop(config, *companies, **PATIENT) as shop:
         yield World(shop)

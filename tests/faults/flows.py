@@ -29,8 +29,10 @@ from tests.shop import ADDRESS, UNSETTLED, Shop
 STOCK, QUANTITY, PRICE = 5, 2, 1999
 TOTAL = QUANTITY * PRICE + 1090
 """Two lamps, and the carrier's price for two items to the Netherlands."""
-PATIENCE_S = 30.0
-LIMIT_S = 40.0
+PATIENT = dict(rpc_timeout_ms=8000, saga_step_timeout_ms=2000, saga_lease_ms=7000)
+LEASE = timedelta(milliseconds=PATIENT["saga_lease_ms"])
+ANSWER_S, PATIENCE_S = 10.0, 40.0
+LIMIT_S = 60.0
 
 
 @dataclass
@@ -83,7 +85,7 @@ class World:
         while True:
             try:
                 request = self.shop.client.send(
-                    service_of(method), method.__name__, (), arguments, timeout_s=2.0, context={"trace_id": trace}
+                    service_of(method), method.__name__, (), arguments, timeout_s=ANSWER_S, context={"trace_id": trace}
                 )
                 return request.result()
             except OutcomeUnknown:
@@ -195,7 +197,7 @@ class World:
         assert [check for check in audit.checks if not check.holds or check.in_flight] == []
 
 
-def in_turns(cases: Iterable[Any], do: Callable[[Any], Any], at_once: int = 32) -> list[Any]:
+def in_turns(cases: Iterable[Any], do: Callable[[Any], Any], at_once: int = 10) -> list[Any]:
     """Do it for each, some at once; the first failure is the test's."""
     return list(eventlet.GreenPool(at_once).imap(do, cases))
 

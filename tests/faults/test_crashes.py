@@ -1,16 +1,13 @@
 """A green thread dies at each point that a flow passes: the flow ends as if it had not."""
 
-from datetime import timedelta
-
 import eventlet
 import pytest
 
-from tests.faults.flows import FLOWS, Case, Flow, World, in_turns
+from tests.faults.flows import FLOWS, LEASE, Case, Flow, World, in_turns
 from tests.faults.points import Points, armed, die_here
 from tests.sandboxes import wait_until
 
-AT_ONCE = 32
-LEASE = timedelta(milliseconds=6000)
+AT_ONCE = 30
 
 
 @pytest.fixture
@@ -41,7 +38,7 @@ def wait_for_deaths(points: Points, cases: list[Case]) -> None:
         return [points.deaths[case.trace] for case in cases if case.trace not in points.died]
 
     try:
-        wait_until(lambda: not alive(), 20)
+        wait_until(lambda: not alive(), 40)
     except AssertionError:
         raise AssertionError(f"nobody came to {alive()}") from None
 

@@ -16,11 +16,11 @@ from contracts.payments import PaymentsApi
 from contracts.risk import RiskApi
 from contracts.shipping import ShippingApi
 from tests.faults import wire as on_the_wire
-from tests.faults.flows import FLOWS, QUANTITY, TOTAL, End, Flow, World, in_turns
+from tests.faults.flows import FLOWS, LEASE, QUANTITY, TOTAL, End, Flow, World, in_turns
 from tests.faults.wire import Wire, a_refusal_of, path_of
 from tests.sandboxes import wait_until
 
-LEASE, DEADLINE = timedelta(milliseconds=6000), timedelta(seconds=901)
+DEADLINE = timedelta(seconds=901)
 ACTIONS: dict[str, Callable[..., Any]] = {
     "reserve_stock": InventoryApi.reserve,
     "assess_risk": RiskApi.assess,
@@ -171,8 +171,7 @@ def run(world: World, wire: Wire, rows: Sequence[Row]) -> None:
     pairs = list(zip(world.cases(PAID, len(rows)), rows, strict=True))
     for case, row in pairs:
         row.arrange(world, wire, case.trace)
-    in_turns(pairs, lambda pair: pair[1].flow.begin(world, pair[0]))
-    in_turns(pairs, lambda pair: world.ended(pair[0]))
+    in_turns(pairs, lambda pair: (pair[1].flow.begin(world, pair[0]), world.ended(pair[0])))
     assert wire.unmet() == []
     late = wire.release()
     for case, row in pairs:
