@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 import pytest
 from nameko.testing.services import worker_factory
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from chassis.context import Call
 from chassis.db import shift_clock
@@ -21,6 +21,7 @@ from contracts.common import Address
 from contracts.shipping import OrderDelivered, OrderShipped, ShipmentMoved, ShippingQuote
 from services.shipping import quotes
 from services.shipping.adapters import CarrierClient
+from services.shipping.models import Shipment
 from services.shipping.quotes import Quotes
 from services.shipping.service import ShippingService
 from tests.sandboxes import receiving_hooks, running_carrier, wait_until
@@ -247,6 +248,258 @@ def test_a_parcel_that_was_handed_over_is_not_cancelled_whether_we_know_it_or_no
     assert shipping.get(order).status == "handed_over"
 
 
+def test_an_order_that_was_never_booked_is_cancelled_and_a_late_booking_refused(shipping, order):
+    for key in ("c1", "c1", "c2"):
+        assert shipping.cancel(order, key=f"{order}:{key}").status == "cancelled"
+    for key in ("b", "other"):
+        assert refusal(lambda key=key: book(shipping, order, key=key)).code == "shipping.cancelled"
+    assert shipping.carrier.status(f"{order}:b") is None
+    assert state(shipping, order) == ("cancelled", None)
+    for ask in (shipping.hold, partial(shipping.amend, address=PARIS, items=1)):
+        assert refusal(lambda ask=ask: ask(order, key=f"{order}:{uuid.uuid4().hex}")).code == "shipping.cancelled"
+
+
+class Meddled(CarrierClient):
+    """The carrier, with something that happens just before or just after a call to it."""
+
+    before = after = staticmethod(lambda: None)
+
+    def __init__(self, client, of):
+        self._company, self._of = client._company, of
+
+    def _post(self, path, kind, body):
+        if path != self._of:
+            return super()._post(path, kind, body)
+        self.before()
+        answer = super()._post(path, kind, body)
+        self.after()
+        return answer
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_booking_that_is_under_way_when_its_order_is_cancelled_loses(shipping, shipping_as, order, moment):
+    slow = shipping_as()
+    slow.carrier = Meddled(shipping.carrier, "/bookings")
+    setattr(slow.carrier, moment, lambda: shipping.cancel(order, key=f"{order}:c"))
+    assert refusal(lambda: book(slow, order)).code == "shipping.cancelled"
+    assert shipping.get(order).status == "cancelled"
+    assert shipping.carrier.status(f"{order}:b").status == "cancelled"
+    assert refusal(lambda: book(shipping, order)).code == "shipping.cancelled"
+
+
+def test_a_booking_that_is_tried_anew_while_its_order_is_cancelled_loses_too(shipping, shipping_as, order):
+    unknown(lambda: book(shipping_as(url=NOBODY), order, NOWHERE))
+    slow = shipping_as()
+    slow.carrier = Meddled(shipping.carrier, "/cancellations")
+    slow.carrier.before = lambda: refusal(lambda: book(shipping, order, NOWHERE))  # it goes by a second key from now on
+    unknown(lambda: slow.cancel(order, key=f"{order}:c"))
+    assert shipping.get(order).status == "none"
+    assert shipping.cancel(order, key=f"{order}:c").status == "cancelled"
+    for key in (f"{order}:b", f"{order}:b#2"):
+        assert shipping.carrier.status(key).status == "cancelled"
+    assert refusal(lambda: book(shipping, order, NOWHERE)).code == "shipping.cancelled"
+
+
+def test_a_cancellation_in_doubt_ends_by_what_the_carrier_says_whatever_we_heard_meanwhile(
+    shipping, shipping_as, order
+):
+    booked = book(shipping, order)
+    unknown(lambda: shipping_as(url=NOBODY).cancel(order, key=f"{order}:c"))
+    shipping.carrier.advance(booked.tracking)
+    tell(shipping, hook(order, "handed_over", 2, booked.tracking))
+    for _ in range(2):
+        assert refusal(lambda: shipping.cancel(order, key=f"{order}:c")).code == "shipping.handed_over"
+    assert shipping.get(order).status == "handed_over"
+
+
+def test_a_cancellation_whose_answer_was_lost_is_done_once_asked_again(shipping, shipping_as, order):
+    book(shipping, order)
+    unknown(lambda: shipping_as(url=NOBODY).cancel(order, key=f"{order}:c"))
+    shipping.carrier.cancel(f"{order}:b")
+    assert shipping.cancel(order, key=f"{order}:c").status == "cancelled"
+
+
+# --- holding and amending
+
+
+def on_hold(shipping, order):
+    """What we say, and what the carrier says."""
+    return shipping.get(order).on_hold, shipping.carrier.status(f"{order}:b").on_hold
+
+
+def test_a_parcel_on_hold_is_not_handed_over_until_it_is_let_go(shipping, order):
+    tracking = book(shipping, order).tracking
+    for _ in range(2):
+        assert shipping.hold(order, key=f"{order}:h").on_hold
+    assert refusal(lambda: shipping.advance(tracking, key=f"{order}:adv")).code == "shipping.on_hold"
+    assert on_hold(shipping, order) == (True, True)
+    for _ in range(2):
+        shipping.unhold(order, key=f"{order}:h")
+    assert on_hold(shipping, order) == (False, False)
+    assert shipping.advance(tracking, key=f"{order}:adv2").status == "handed_over"
+
+
+def test_a_parcel_that_was_handed_over_is_not_held_whether_we_know_it_or_not(shipping, order):
+    tracking = book(shipping, order).tracking
+    shipping.carrier.advance(tracking)
+    assert refusal(lambda: shipping.hold(order, key=f"{order}:h1")).code == "shipping.handed_over"
+    tell(shipping, hook(order, "handed_over", 2, tracking))
+    assert refusal(lambda: shipping.hold(order, key=f"{order}:h2")).code == "shipping.handed_over"
+    assert on_hold(shipping, order) == (False, False)
+
+
+def test_a_hold_in_doubt_is_taken_back_before_it_comes(shipping, shipping_as, order):
+    book(shipping, order)
+    unknown(lambda: shipping_as(url=NOBODY).hold(order, key=f"{order}:h"))
+    shipping.unhold(order, key=f"{order}:h")
+    assert refusal(lambda: shipping.hold(order, key=f"{order}:h")).code == "saga.fenced"
+    late = refusal(lambda: shipping.carrier.hold(f"{order}:h", f"{order}:b"))
+    assert late.code == "shipping.released"
+    assert on_hold(shipping, order) == (False, False)
+
+
+def test_a_hold_that_is_under_way_when_it_is_taken_back_loses(shipping, shipping_as, order):
+    book(shipping, order)
+    slow = shipping_as()
+    slow.carrier = Meddled(shipping.carrier, "/holds")
+    slow.carrier.after = lambda: shipping.unhold(order, key=f"{order}:h")
+    assert refusal(lambda: slow.hold(order, key=f"{order}:h")).code == "saga.fenced"
+    assert on_hold(shipping, order) == (False, False)
+
+
+def test_a_hold_is_ended_by_its_own_key_alone(shipping, order):
+    book(shipping, order)
+    shipping.hold(order, key=f"{order}:h")
+    shipping.unhold(order, key=f"{order}:another")
+    assert on_hold(shipping, order) == (True, True)
+
+
+def addressed(shipping, order):
+    parcels = shipping.carrier._company.call("GET", "/bookings?limit=1000").result(dict, {})["items"]
+    return next((each["address"]["city"], each["parcels"]) for each in parcels if each["reference"] == order)
+
+
+def test_an_amendment_sends_the_parcel_elsewhere_ends_its_hold_and_a_repeat_changes_nothing(shipping, order):
+    tracking = book(shipping, order).tracking
+    shipping.hold(order, key=f"{order}:h")
+    paris = msgspec.structs.replace(PARIS, name="Grace")
+    for _ in range(2):
+        amended = shipping.amend(order, paris, 201, key=f"{order}:a")
+        assert (amended.status, amended.tracking, amended.on_hold) == ("booked", tracking, False)
+    assert addressed(shipping, order) == ("Paris", 3)
+    assert on_hold(shipping, order) == (False, False)
+    shipping.hold(order, key=f"{order}:h2")
+    shipping.amend(order, paris, 201, key=f"{order}:a")
+    shipping.carrier.amend(f"{order}:a", f"{order}:b", paris, 3)
+    assert on_hold(shipping, order) == (True, True)
+    shipping.unhold(order, key=f"{order}:h2")
+    shipping.advance(tracking, key=f"{order}:adv")
+    assert [each.name for each in told(shipping) if isinstance(each, OrderShipped)] == ["Grace"]
+
+
+def test_an_amendment_whose_answer_was_lost_is_made_once(shipping, shipping_as, order):
+    book(shipping, order)
+    unknown(lambda: shipping_as(url=NOBODY).amend(order, PARIS, 1, key=f"{order}:a"))
+    assert addressed(shipping, order) == ("Berlin", 1)
+    assert not shipping.amend(order, PARIS, 1, key=f"{order}:a").on_hold
+    assert addressed(shipping, order) == ("Paris", 1)
+
+
+def test_an_amendment_before_its_booking_is_known_is_refused_and_may_succeed_later(shipping, shipping_as, order):
+    unknown(lambda: book(shipping_as(url=NOBODY), order))
+    assert refusal(lambda: shipping.hold(order, key=f"{order}:h")).code == "shipping.not_booked"
+    assert refusal(lambda: shipping.amend(order, PARIS, 1, key=f"{order}:a")).code == "shipping.not_booked"
+    book(shipping, order)
+    assert addressed(shipping, order) == ("Berlin", 1)
+    shipping.amend(order, PARIS, 1, key=f"{order}:a")
+    assert addressed(shipping, order) == ("Paris", 1)
+
+
+def test_a_parcel_that_has_left_is_not_sent_elsewhere(shipping, order):
+    tracking = book(shipping, order).tracking
+    assert refusal(lambda: shipping.amend(order, NOWHERE, 1, key=f"{order}:a0")).code == "shipping.not_serviceable"
+    shipping.carrier.advance(tracking)
+    assert refusal(lambda: shipping.amend(order, PARIS, 1, key=f"{order}:a")).code == "shipping.handed_over"
+    assert addressed(shipping, order) == ("Berlin", 1)
+
+
+def test_an_exchange_has_a_parcel_of_its_own_beside_its_orders(shipping, order):
+    first = book(shipping, order)
+    other = shipping.book(order, PARIS, 1, "ada@example.com", f"{order}-x", key=f"{order}:x")
+    assert (other.order_id, other.parcel_id) == (order, f"{order}-x")
+    assert other.tracking != first.tracking
+    assert shipping.get(order) == first
+    assert shipping.get(order, f"{order}-x") == other
+    shipping.advance(other.tracking, key=f"{order}:adv")
+    assert [(each.order_id, each.parcel_id, each.aggregate_id, each.sequence) for each in told(shipping)] == [
+        (order, f"{order}-x", f"{order}-x", 1),
+        (order, f"{order}-x", f"{order}-x", 2),
+    ]
+    assert state(shipping, order) == ("booked", first.tracking)
+
+
+# --- compared with the carrier
+
+
+def differences(shipping):
+    """Those of the carrier's bookings that this database should know: the process serves all of these tests."""
+    found = shipping.reconcile()
+    mine = {each.booking_key for each in found.differences if each.parcel_id}
+    return {each.booking_key: each for each in found.differences if each.booking_key in mine}
+
+
+def test_books_that_agree_with_the_carriers_show_no_difference(shipping, shipping_as, order):
+    tracking = book(shipping, order).tracking
+    shipping.advance(tracking, key=f"{order}:adv")
+    book(shipping, f"{order}-c")
+    shipping.cancel(f"{order}-c", key=f"{order}:c")
+    shipping.cancel(f"{order}-n", key=f"{order}:n")
+    unknown(lambda: book(shipping_as(url=NOBODY), f"{order}-u"))
+    assert differences(shipping) == {}
+    assert shipping.reconcile().complete
+
+
+def test_a_parcel_whose_news_were_lost_is_behind_and_is_refreshed(shipping, order):
+    tracking = book(shipping, order).tracking
+    for _ in range(3):
+        shipping.carrier.advance(tracking)
+    (found,) = differences(shipping).values()
+    assert (found.parcel_id, found.order_id, found.ours, found.theirs, found.behind) == (
+        order,
+        order,
+        "booked",
+        "delivered",
+        True,
+    )
+    assert found.since >= shipping.get(order).updated_at
+    for _ in range(2):
+        assert shipping.refresh(order).status == "delivered"
+    assert differences(shipping) == {}
+    assert summary(shipping) == ALL
+
+
+def test_what_the_carrier_does_on_its_own_is_a_difference_and_is_not_glossed_over(shipping, order):
+    for name in ("called-off", "held", "not-theirs"):
+        book(shipping, f"{order}-{name}")
+    shipping.carrier.cancel(f"{order}-called-off:b")
+    shipping.carrier.hold(f"{order}:h", f"{order}-held:b")
+    with shipping.db.write() as session:
+        session.execute(
+            update(Shipment).where(Shipment.parcel_id == f"{order}-not-theirs").values(booking_key=f"{order}:gone")
+        )
+    found = differences(shipping)
+    assert {key: (each.ours, each.theirs, each.behind) for key, each in found.items()} == {
+        f"{order}-called-off:b": ("booked", "cancelled", False),
+        f"{order}-held:b": ("booked", "booked, on hold", False),
+        f"{order}:gone": ("booked", None, False),
+    }
+    assert f"{order}-not-theirs:b" in [each.booking_key for each in _unknown_here(shipping)]
+
+
+def _unknown_here(shipping):
+    return [each for each in shipping.reconcile().differences if each.ours is None]
+
+
 # --- on its way
 
 
@@ -356,6 +609,11 @@ def test_a_customer_may_ask_for_a_quote_and_nothing_else(shipping, shipping_as, 
     for attempt in (
         lambda: book(customer, f"{order}-x"),
         lambda: customer.cancel(order, key=f"{order}:c"),
+        lambda: shipping_as(STAFF).cancel(order, key=f"{order}:c"),
+        lambda: customer.hold(order, key=f"{order}:h"),
+        lambda: customer.amend(order, PARIS, 1, key=f"{order}:a"),
+        lambda: customer.refresh(order),
+        customer.reconcile,
         lambda: customer.advance(tracking, key=f"{order}:adv"),
     ):
         assert refusal(attempt).code == "auth.forbidden"

@@ -97,6 +97,69 @@ def test_a_booking_can_be_cancelled_again_and_again_until_it_is_handed_over(depo
     assert depot.get(f"/parcels/{other}")[1]["status"] == "handed_over"
 
 
+def hold(depot: Depot, key: str = "h", booking_key: str = "s1:book") -> tuple[int, dict[str, Any]]:
+    return depot.post("/holds", key=key, booking_key=booking_key)
+
+
+def amend(depot: Depot, country: str = "FR", key: str = "a") -> tuple[int, dict[str, Any]]:
+    body = {"key": key, "booking_key": "s1:book", "address": BERLIN | {"country": country, "city": "Paris"}}
+    return depot.post("/amendments", **body, parcels=2)
+
+
+def test_a_held_parcel_is_not_handed_over_until_every_hold_is_released(depot: Depot) -> None:
+    tracking = depot.book()[1]["tracking"]
+    status, held = hold(depot, "h1")
+    assert (status, held["on_hold"], held["status"]) == (201, True, "booked")
+    assert hold(depot, "h1") == (201, held)
+    hold(depot, "h2")
+    for key in ("h1", "h2"):
+        status, body = depot.post(f"/parcels/{tracking}/advance")
+        assert (status, body["code"]) == (409, "on_hold")
+        for _ in range(2):
+            assert depot.post("/releases", key=key) == (200, {"key": key, "status": "released"})
+    assert depot.post(f"/parcels/{tracking}/advance")[1]["status"] == "handed_over"
+    assert depot.tell_hooks() == ['["handed_over",2]']
+
+
+def test_a_release_before_its_hold_is_remembered_and_the_late_one_refused(depot: Depot) -> None:
+    depot.book()
+    assert depot.post("/releases", key="h")[0] == 200
+    status, body = hold(depot)
+    assert (status, body["code"]) == (409, "released")
+    assert depot.get("/bookings/s1:book")[1]["on_hold"] is False
+
+
+def test_only_a_parcel_that_is_here_is_held_or_amended_and_the_refusal_stays(depot: Depot) -> None:
+    assert (hold(depot, "early")[1]["code"], amend(depot, key="early-a")[1]["code"]) == ("not_booked", "not_booked")
+    tracking = depot.book()[1]["tracking"]
+    assert (hold(depot, "early")[1]["code"], amend(depot, key="early-a")[1]["code"]) == ("not_booked", "not_booked")
+    depot.post(f"/parcels/{tracking}/advance")
+    assert (hold(depot)[1]["code"], amend(depot)[1]["code"]) == ("handed_over", "handed_over")
+    parcel = depot.get(f"/parcels/{tracking}")[1]
+    assert (parcel["on_hold"], parcel["address"]["city"]) == (False, "Berlin")
+
+
+def test_a_held_parcel_can_be_cancelled_and_then_neither_held_nor_amended(depot: Depot) -> None:
+    tracking = depot.book()[1]["tracking"]
+    hold(depot, "h1")
+    depot.post("/cancellations", key="s1:book")
+    assert depot.get(f"/parcels/{tracking}")[1]["on_hold"] is False
+    assert (hold(depot, "h2")[1]["code"], amend(depot)[1]["code"]) == ("cancelled", "cancelled")
+
+
+def test_an_amendment_changes_the_address_once_and_ends_the_hold(depot: Depot) -> None:
+    tracking = depot.book()[1]["tracking"]
+    hold(depot, "h1")
+    status, amended = amend(depot)
+    assert (status, amended["address"]["city"], amended["parcels"], amended["on_hold"]) == (200, "Paris", 2, False)
+    hold(depot, "h2")
+    assert amend(depot) == (200, amended)
+    assert amend(depot, "IT")[1]["code"] == "key_reused"
+    assert amend(depot, "XX", "a2")[1]["code"] == "not_serviceable"
+    (listed,) = depot.get("/bookings")[1]["items"]
+    assert (listed["address"]["country"], listed["on_hold"], listed["tracking"]) == ("FR", True, tracking)
+
+
 def test_a_parcel_moves_one_state_at_a_time_and_no_further_than_delivered(depot: Depot) -> None:
     tracking = depot.book()[1]["tracking"]
     moves = [depot.post(f"/parcels/{tracking}/advance") for _ in range(4)]
@@ -137,6 +200,25 @@ def test_parcels_move_by_themselves_only_after_they_have_rested(depot: Depot) ->
         depot.app.move_on_every(5.0)
     road = ["booked"] * 2 + ["handed_over"] * 2 + ["in_transit"] * 2 + ["delivered"] * 2
     assert seen == road
+
+
+def test_a_held_parcel_does_not_move_by_itself_until_it_is_released(depot: Depot) -> None:
+    tracking = depot.book()[1]["tracking"]
+    hold(depot)
+    seen: list[str] = []
+
+    def pause(seconds: float) -> None:
+        seen.append(depot.get(f"/parcels/{tracking}")[1]["status"])
+        depot.at += 6.0
+        if len(seen) == 3:
+            depot.post("/releases", key="h")
+        if len(seen) == 4:
+            raise Enough
+
+    depot.app.sleep = pause
+    with pytest.raises(Enough):
+        depot.app.move_on_every(5.0)
+    assert seen == ["booked", "booked", "booked", "handed_over"]
 
 
 def test_an_address_without_a_city_is_refused_with_the_fields_name(depot: Depot) -> None:
