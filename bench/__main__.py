@@ -1,27 +1,24 @@
 """`make bench`: every figure in one run, on one machine, into one table and bench/results/.
 
 What is compared with a peer is a ratio of the same run. ARGS="--quick" makes it short, for trying it out.
+ARGS="sagas" measures what the safety of orders costs instead (sagas.py).
 """
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
-
+from bench import sagas
+from bench.report import machine, write
 from bench.shop import Customers, Figures, read_product
-from bench.system import ROOT, System
+from bench.system import ROOT, System, wait_for_consumer
 from scripts.processes import free_port
 
 Row = Callable[[str, str], None]
-RESULTS = Path(__file__).resolve().parent / "results"
 GOALS = {
     "RPC, 1 caller, ours / stock nameko": ("ratio", 1.0),
     "RPC, 32 callers, ours / stock nameko": ("ratio", 1.0),
@@ -42,7 +39,7 @@ def rpc(amqp_uri: str, side: str, callers: int, seconds: float) -> dict[str, flo
         command = [sys.executable, "-m", "nameko", "run", "--config", config.name, target]
         service = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            time.sleep(3)  # until its queue is there; the caller's first call is not timed
+            wait_for_consumer(amqp_uri, f"rpc-bench_{side}")  # and the caller's first call is not timed
             caller = [sys.executable, "-m", "bench.rpc", side, str(callers), str(seconds)]
             done = subprocess.run(
                 caller, cwd=ROOT, env=env, capture_output=True, text=True, timeout=seconds + 60, check=False
@@ -57,6 +54,8 @@ def rpc(amqp_uri: str, side: str, callers: int, seconds: float) -> dict[str, flo
 
 def main() -> None:
     quick = "--quick" in sys.argv
+    if "sagas" in sys.argv:
+        return sagas.main(quick)
     seconds, each = (2, 4) if quick else (8, 12)
     rows: list[tuple[str, str]] = []
     reached: dict[str, float] = {}
@@ -77,6 +76,7 @@ def main() -> None:
         finally:
             system.stop()
     report(rows, reached)
+    return None
 
 
 def measure_rpc(system: System, seconds: float, row: Row, reached: dict[str, float]) -> None:
@@ -111,7 +111,7 @@ def measure_shop(system: System, seconds: int, each: int, row: Row, reached: dic
         reached[name] = figures.per_s
         row(name, f"{shown(figures, 'p95')}  (client: {figures.cpu_s:.1f} s CPU, {figures.count} orders)")
         used = {unit: seconds - cpu.get(unit, 0.0) for unit, seconds in system.cpu_s().items()}
-        time.sleep(1)  # for the events' handlers
+        system.wait_until_told()
         after = system.counters()
         per_order = {kind: (after[kind] - counters[kind]) / figures.count for kind in after}
         row("  RPCs and events handled, commits per order", f"{per_order['rpcs']:.1f}, {per_order['commits']:.1f}")
@@ -129,12 +129,8 @@ def shown(figures: Figures, middle: str) -> str:
 
 def report(rows: list[tuple[str, str]], reached: dict[str, float]) -> None:
     """Write the table, with the machine it was measured on and the goals beside it."""
-    at = datetime.now(UTC)
-    machine = f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()}"
     lines = [
-        f"# {at:%Y-%m-%d %H:%M} UTC",
-        "",
-        f"{machine}, Python {platform.python_version()}. SQLite, WAL, synchronous=FULL; one instance of each service;",
+        f"{machine()} SQLite, WAL, synchronous=FULL; one instance of each service;",
         "broker, databases and load on the same machine. GET by wrk with one thread; orders by a client of ours.",
         "",
         "| what | figure |",
@@ -147,11 +143,8 @@ def report(rows: list[tuple[str, str]], reached: dict[str, float]) -> None:
     for name, (kind, wanted) in GOALS.items():
         fine = reached[name] <= wanted if kind.endswith("at_most") else reached[name] >= wanted
         lines.append(f"| {name} | {wanted:g} | {reached[name]:.2f} {'yes' if fine else '**no**'} |")
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{at:%Y-%m-%d-%H%M}.md"
-    path.write_text("\n".join(lines) + "\n")
     print("\n".join(lines[-len(GOALS) - 2 :]))
-    print(f"\nwritten to {path.relative_to(ROOT)}")
+    write("", lines)
 
 
 if __name__ == "__main__":

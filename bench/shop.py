@@ -1,6 +1,7 @@
 """The shop over HTTP: reading a product, and orders to their end. Load comes from wrk, or from threads of ours."""
 
 import http.client
+import itertools
 import json
 import re
 import secrets
@@ -50,6 +51,23 @@ class Client:
             raise RuntimeError(f"{method} {path}: {response.status} {content.decode()}")
         return json.loads(content) if content else None
 
+    def order(self, card: str, **headers: str) -> Any:
+        """Order what is in the cart."""
+        body = {"shipping_address": ADDRESS, "payment_method": {"type": "card", "token": card}}
+        return self.call("POST", "/v1/orders", body, **{"Idempotency-Key": secrets.token_hex(12)}, **headers)
+
+    def log_in(self, email: str, password: str) -> None:
+        tokens = self.call("POST", "/v1/sessions", {"email": email, "password": password})
+        self.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+
+    def sell(self, sku: str, units: int) -> str:
+        """As an operator: put a new article on sale."""
+        variant = {"sku": sku, "options": {}, "price": {"amount": 1999, "currency": "EUR"}}
+        product = {"name": f"Article {sku}", "description": "For figures.", "category": "home", "variants": [variant]}
+        self.call("POST", "/v1/products", product)
+        self.call("POST", f"/v1/stock/{sku}/adjustments", {"quantity": units, "reason": "delivery"})
+        return sku
+
 
 def read_product(port: int, connections: int, seconds: int) -> Figures:
     """GET of one product by wrk."""
@@ -85,17 +103,20 @@ def _children_cpu_s() -> float:
 class Customers:
     """Customers with filled carts, a thread and a connection for each `connections`th of them."""
 
-    def __init__(self, port: int, connections: int, each: int) -> None:
+    def __init__(self, port: int, connections: int, each: int, skus: list[str] | None = None) -> None:
+        """They buy `skus`, or what the demo's catalogue has."""
         self.shoppers = [[self._sign_up(port) for _ in range(each)] for _ in range(connections)]
+        self.skus = skus or self._offered(port)
+
+    def _offered(self, port: int) -> list[str]:
         found = Client(port).call("GET", "/v1/products?in_stock=true&limit=50&sort=name")["items"]
-        self.skus = [variant["sku"] for product in found for variant in product["variants"] if variant["available"]]
+        return [variant["sku"] for product in found for variant in product["variants"] if variant["available"]]
 
     def _sign_up(self, port: int) -> Client:
         client = Client(port)
         email = f"bench-{secrets.token_hex(6)}@rialto.example"
         client.call("POST", "/v1/users", {"email": email, "password": PASSWORD, "name": "Bench"})
-        tokens = client.call("POST", "/v1/sessions", {"email": email, "password": PASSWORD})
-        client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        client.log_in(email, PASSWORD)
         return client
 
     def fill_carts(self) -> None:
@@ -106,21 +127,28 @@ class Customers:
                 sku = self.skus[(index + step) % len(self.skus)]
                 client.call("PUT", f"/v1/cart/items/{sku}", {"quantity": 1})
 
-    def order_all(self) -> Figures:
-        """Time one order to its end for each customer, all connections at once."""
+    def begin_all(self) -> None:
+        """Begin an order for each customer, and do not wait for its end."""
+
+        def begin(shoppers: list[Client]) -> None:
+            for client in shoppers:
+                client.order("tok_visa")
+                client.connection.close()  # there may be more customers than the gateway takes connections
+
+        _at_once([partial(begin, shoppers) for shoppers in self.shoppers])
+
+    def order_all(self, card_of: Callable[[int], str] = lambda number: "tok_visa") -> Figures:
+        """Time one order to its end for each customer, all connections at once. `card_of` the how manieth order."""
         latencies: list[float] = []
+        numbers = itertools.count()
 
         def buy(shoppers: list[Client]) -> None:
             for client in shoppers:
+                card = card_of(next(numbers))
                 begun = time.perf_counter()
-                order = client.call(
-                    "POST",
-                    "/v1/orders",
-                    {"shipping_address": ADDRESS, "payment_method": {"type": "card", "token": "tok_visa"}},
-                    **{"Idempotency-Key": secrets.token_hex(12), "Prefer": "wait=10"},
-                )
-                if order["status"] not in ("confirmed", "shipped", "delivered"):
-                    raise RuntimeError(f"an order ended as {order['status']}: {order.get('reason')}")
+                order = client.order(card, Prefer="wait=10")
+                if order["status"] != ("confirmed" if card == "tok_visa" else "rejected"):
+                    raise RuntimeError(f"an order by {card} ended as {order['status']}: {order.get('reason')}")
                 latencies.append(time.perf_counter() - begun)
 
         cpu = time.process_time()

@@ -59,8 +59,9 @@ def _found() -> Path | None:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[str]:
+def cluster(folder: Path, durable: bool = False) -> Iterator[str]:
     """A server on the loopback with its data under `folder`, and the URI of its superuser. Ends without keeping data.
+    It commits as a real one does only if `durable`.
 
     As root it runs as the user postgres, since PostgreSQL refuses root; that user must be able to enter `folder`.
     """
@@ -87,7 +88,7 @@ def cluster(folder: Path) -> Iterator[str]:
         f"port={port}",
         "unix_socket_directories=",
         "max_connections=200",
-        *FAST_NOT_SAFE,
+        *(() if durable else FAST_NOT_SAFE),
     )
     settings = [argument for option in options for argument in ("-c", option)]
     command = Command("postgresql", (*identity, str(binaries / "postgres"), "-D", str(data), *settings))
