@@ -170,7 +170,7 @@ class OrderRejected(Event):
     message: str
 
 
-@event("orders", "order_cancelled")
+@event("orders", "order_cancelled", subscribers=("notifications.on_order_cancelled",))
 class OrderCancelled(Event):
     """Units are available again. `refunded` is None where nothing was charged."""
 
@@ -182,7 +182,7 @@ class OrderCancelled(Event):
     refunded: Money | None
 
 
-@event("orders", "return_requested")
+@event("orders", "return_requested", subscribers=("notifications.on_return_requested",))
 class ReturnRequested(Event):
     """The customer may send these units back until `expires_at`; `return_id` may be an exchange's."""
 
@@ -195,7 +195,7 @@ class ReturnRequested(Event):
     expires_at: datetime
 
 
-@event("orders", "return_settled")
+@event("orders", "return_settled", subscribers=("notifications.on_return_settled",))
 class ReturnSettled(Event):
     """Staff looked at what came back. `refund` is on its way, 0 if nothing was accepted."""
 
@@ -209,7 +209,7 @@ class ReturnSettled(Event):
     refund_to: RefundTo
 
 
-@event("orders", "order_changed")
+@event("orders", "order_changed", subscribers=("notifications.on_order_changed",))
 class OrderChanged(Event):
     """The order as it is now. `charged` and `refunded` are what the change cost or gave back, 0 for neither."""
 
@@ -224,9 +224,10 @@ class OrderChanged(Event):
     refunded: Money
 
 
-@event("orders", "exchange_settled")
+@event("orders", "exchange_settled", subscribers=("notifications.on_exchange_settled",))
 class ExchangeSettled(Event):
-    """The new units are on their way, and the difference was charged (above zero) or refunded (below)."""
+    """The new units are on their way; the difference was charged (above zero) or refunded (below). The old ones are to
+    be sent back until `expires_at`."""
 
     order_id: str
     exchange_id: str
@@ -236,6 +237,7 @@ class ExchangeSettled(Event):
     lines: list[SwapLine]
     difference: Money
     tracking: str | None
+    expires_at: datetime
 
 
 @event(

@@ -9,10 +9,16 @@ from email.message import EmailMessage
 from email.policy import default
 
 from chassis.types import Message, Money
+from contracts.common import Address
 
 SUBJECTS = {
     "order_confirmed": "Your order {order_id} is confirmed",
     "order_rejected": "We could not accept your order {order_id}",
+    "order_cancelled": "Your order {order_id} is cancelled",
+    "order_changed": "Your order {order_id} is changed",
+    "return_requested": "Your return of order {order_id}",
+    "return_settled": "What became of your return of order {order_id}",
+    "exchange_settled": "Your exchange of order {order_id}",
     "order_shipped": "Your order {order_id} is on its way",
     "order_delivered": "Your order {order_id} was delivered",
 }
@@ -60,6 +66,21 @@ def formatted(money: Money) -> str:
     sign = "-" if money.amount < 0 else ""
     tail = f".{fraction:0{digits}d}" if digits else ""
     return f"{sign}{units}{tail} {money.currency}"
+
+
+def absolute(money: Money) -> Money:
+    return Money(amount=abs(money.amount), currency=money.currency)
+
+
+def on_one_line(address: Address) -> str:
+    """Grace, Rue 1, 75001 Paris, FR."""
+    places = (address.name, address.line1, address.line2, f"{address.postal_code} {address.city}", address.country)
+    return ", ".join(place for place in places if place)
+
+
+def day(at: datetime) -> str:
+    """7 March 2026, in UTC."""
+    return f"{at.day} {at:%B %Y}"
 
 
 def is_address(text: str) -> bool:

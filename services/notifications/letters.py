@@ -7,11 +7,29 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from chassis.types import Money
-from contracts.orders import OrderConfirmed, OrderRejected
+from contracts.orders import (
+    ExchangeSettled,
+    OrderCancelled,
+    OrderChanged,
+    OrderConfirmed,
+    OrderRejected,
+    ReturnRequested,
+    ReturnSettled,
+)
 from contracts.shipping import OrderDelivered, OrderShipped
-from services.notifications.domain import SUBJECTS, Letter, formatted
+from services.notifications.domain import SUBJECTS, Letter, absolute, day, formatted, on_one_line
 
-Fact = OrderConfirmed | OrderRejected | OrderShipped | OrderDelivered
+Fact = (
+    OrderConfirmed
+    | OrderRejected
+    | OrderCancelled
+    | OrderChanged
+    | ReturnRequested
+    | ReturnSettled
+    | ExchangeSettled
+    | OrderShipped
+    | OrderDelivered
+)
 
 _templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -21,7 +39,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters["money"] = formatted
+_templates.filters |= {"money": formatted, "absolute": absolute, "day": day, "address": on_one_line}
 
 
 def kind_of(fact: Fact) -> str:
@@ -33,7 +51,7 @@ def compose(fact: Fact, at: datetime) -> Letter:
     """The mail that tells a customer of this event."""
     kind = kind_of(fact)
     values: dict[str, Any] = {"fact": fact}
-    if isinstance(fact, OrderConfirmed):
+    if isinstance(fact, OrderConfirmed | OrderChanged):
         values["shipping"] = _shipping(fact)
     return Letter(
         id=fact.event_id,
@@ -45,6 +63,6 @@ def compose(fact: Fact, at: datetime) -> Letter:
     )
 
 
-def _shipping(fact: OrderConfirmed) -> Money:
+def _shipping(fact: OrderConfirmed | OrderChanged) -> Money:
     items = sum(line.line_total.amount for line in fact.lines)
     return Money(amount=fact.total.amount - items, currency=fact.total.currency)

@@ -21,7 +21,15 @@ from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Message
 from contracts.notifications import Address, Limit, Mail
-from contracts.orders import OrderConfirmed, OrderRejected
+from contracts.orders import (
+    ExchangeSettled,
+    OrderCancelled,
+    OrderChanged,
+    OrderConfirmed,
+    OrderRejected,
+    ReturnRequested,
+    ReturnSettled,
+)
 from contracts.shipping import OrderDelivered, OrderShipped
 from services.notifications import store
 from services.notifications.adapters import Maildir, Postman, Refused, Smtp
@@ -59,6 +67,26 @@ class NotificationsService:
 
     @handles(OrderRejected)
     def on_order_rejected(self, fact: OrderRejected) -> None:
+        self._queue(fact)
+
+    @handles(OrderCancelled)
+    def on_order_cancelled(self, fact: OrderCancelled) -> None:
+        self._queue(fact)
+
+    @handles(OrderChanged)
+    def on_order_changed(self, fact: OrderChanged) -> None:
+        self._queue(fact)
+
+    @handles(ReturnRequested)
+    def on_return_requested(self, fact: ReturnRequested) -> None:
+        self._queue(fact)
+
+    @handles(ReturnSettled)
+    def on_return_settled(self, fact: ReturnSettled) -> None:
+        self._queue(fact)
+
+    @handles(ExchangeSettled)
+    def on_exchange_settled(self, fact: ExchangeSettled) -> None:
         self._queue(fact)
 
     @handles(OrderShipped)

@@ -1,5 +1,6 @@
 """notifications on a real database: one mail for each event, delivered once however often it is tried."""
 
+import re
 import socket
 import uuid
 from contextlib import contextmanager
@@ -21,7 +22,18 @@ from chassis.db import shift_clock
 from chassis.errors import ServiceError
 from chassis.leases import take_lease
 from chassis.types import Caller, Money
-from contracts.orders import OrderConfirmed, OrderLine, OrderRejected
+from contracts.amendments import ReturnedLine, ReturnLine, SwapLine
+from contracts.common import Address
+from contracts.orders import (
+    ExchangeSettled,
+    OrderCancelled,
+    OrderChanged,
+    OrderConfirmed,
+    OrderLine,
+    OrderRejected,
+    ReturnRequested,
+    ReturnSettled,
+)
 from contracts.shipping import OrderDelivered, OrderShipped
 from services.notifications.models import Mail
 from services.notifications.service import LEASE, MailSettings, NotificationsService
@@ -36,23 +48,57 @@ def euros(amount):
     return Money(amount=amount, currency="EUR")
 
 
+LAMPS = OrderLine(
+    sku="LAMP-1",
+    name="Lamp <Oak>",
+    options={"size": "L"},
+    quantity=2,
+    unit_price=euros(1999),
+    line_total=euros(3998),
+    tax=euros(638),
+)
+
+
 def confirmed(event_id="e1", **values):
-    line = OrderLine(
-        sku="LAMP-1",
-        name="Lamp <Oak>",
-        options={"size": "L"},
-        quantity=2,
-        unit_price=euros(1999),
-        line_total=euros(3998),
-        tax=euros(638),
-    )
-    known = dict(customer_id="anna", total=euros(4488), lines=[line], tracking="TRK1")
+    known = dict(customer_id="anna", total=euros(4488), lines=[LAMPS], tracking="TRK1")
     return fact(OrderConfirmed, event_id, **known | values)
 
 
 def rejected(event_id="e1", **values):
     known = dict(customer_id="anna", reason="payments.declined", message="Your card was declined.")
     return fact(OrderRejected, event_id, **known | values)
+
+
+def cancelled(**values):
+    known = dict(customer_id="anna", reason="Ordered <twice>", refunded=euros(4488))
+    return fact(OrderCancelled, **known | values)
+
+
+def changed(**values):
+    paris = Address(name="Grace", line1="Rue 1", city="Paris", postal_code="75001", country="FR")
+    known = dict(customer_id="anna", lines=[LAMPS], total=euros(4488), shipping_address=paris)
+    return fact(OrderChanged, **known | dict(charged=euros(0), refunded=euros(0)) | values)
+
+
+def return_requested(**values):
+    lines = [ReturnLine(sku="LAMP-1", quantity=2, reason="too <dark>")]
+    known = dict(customer_id="anna", return_id="r1", lines=lines, expires_at=datetime(2026, 3, 7, tzinfo=UTC))
+    return fact(ReturnRequested, **known | values)
+
+
+def return_settled(**values):
+    lines = [
+        ReturnedLine(sku="LAMP-1", quantity=2, reason="too dark", accepted=True, refund=euros(3998)),
+        ReturnedLine(sku="DESK-1", quantity=1, reason="too high", accepted=False, note="it is <scratched>"),
+    ]
+    known = dict(customer_id="anna", return_id="r1", lines=lines, refund=euros(4488), refund_to="original")
+    return fact(ReturnSettled, **known | values)
+
+
+def exchange_settled(**values):
+    lines = [SwapLine(sku="LAMP-1", new_sku="LAMP-2", quantity=2)]
+    known = dict(customer_id="anna", exchange_id="x1", lines=lines, difference=euros(0), tracking="TRK2")
+    return fact(ExchangeSettled, **known | dict(expires_at=datetime(2026, 3, 7, tzinfo=UTC)) | values)
 
 
 @pytest.fixture
@@ -79,6 +125,11 @@ def handle(service, event):
     handler = {
         OrderConfirmed: service.on_order_confirmed,
         OrderRejected: service.on_order_rejected,
+        OrderCancelled: service.on_order_cancelled,
+        OrderChanged: service.on_order_changed,
+        ReturnRequested: service.on_return_requested,
+        ReturnSettled: service.on_return_settled,
+        ExchangeSettled: service.on_exchange_settled,
         OrderShipped: service.on_order_shipped,
         OrderDelivered: service.on_order_delivered,
     }[type(event)]
@@ -131,13 +182,106 @@ def test_a_rejection_tells_its_reason(notifications, database):
     assert "<script>" not in html
 
 
+def body_of(service, database, event):
+    """What the text says between greeting and signature; the HTML one says the same, with nothing unescaped."""
+    handle(service, event)
+    html = text_of(database, Mail.html)
+    assert re.search(r"<(Oak|dark|twice|scratched)>", html) is None
+    text = text_of(database)
+    for word in re.sub(r"[<>]", " ", text.replace(" x ", " ")).split():
+        assert word.strip(",.:") in html
+    return text.removeprefix("Hello Anna,\n\n").removesuffix("\n\nYour Rialto team")
+
+
+def test_a_cancellation_tells_its_reason_and_what_is_refunded(notifications, database):
+    assert body_of(notifications, database, cancelled()) == (
+        "Your order o1 is cancelled.\nReason: Ordered <twice>\n\nWe refunded 44.88 EUR, to what you paid with."
+    )
+
+
+def test_a_cancellation_before_anything_was_charged_says_so(notifications, database):
+    assert body_of(notifications, database, cancelled(refunded=None)).endswith("\n\nNothing was charged.")
+
+
+@pytest.mark.parametrize(
+    ("money", "sentence"),
+    [
+        ({}, ""),
+        ({"charged": euros(500)}, "We charged 5.00 EUR.\n"),
+        ({"refunded": euros(500)}, "We refunded 5.00 EUR, to what you paid with.\n"),
+    ],
+)
+def test_a_change_tells_the_order_as_it_is_now_and_what_it_cost(notifications, database, money, sentence):
+    assert body_of(notifications, database, changed(**money)) == (
+        "Your order o1 is changed. This is how it is now:\n\n"
+        "2 x Lamp <Oak>, size L: 39.98 EUR\n"
+        "Shipping: 4.90 EUR\n"
+        "Total, taxes included: 44.88 EUR\n\n"
+        f"{sentence}It goes to Grace, Rue 1, 75001 Paris, FR."
+    )
+
+
+def test_a_return_tells_what_to_send_until_when(notifications, database):
+    assert body_of(notifications, database, return_requested()) == (
+        "Please send back, until 7 March 2026, what you want to return of order o1:\n\n"
+        "2 x LAMP-1: too <dark>\n\n"
+        "We look at it when it is here, and write to you again. The number of your return is r1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("settled", "sentence"),
+    [
+        ({}, "We refunded 44.88 EUR, to what you paid with."),
+        ({"refund_to": "gift_card"}, "We refunded 44.88 EUR to a gift card of yours."),
+        ({"refund": euros(0)}, "Nothing is refunded."),
+    ],
+)
+def test_a_settled_return_tells_of_each_line_and_where_the_refund_went(notifications, database, settled, sentence):
+    assert body_of(notifications, database, return_settled(**settled)) == (
+        "We looked at what you returned of order o1:\n\n"
+        "2 x LAMP-1: accepted, 39.98 EUR\n"
+        "1 x DESK-1: not accepted (it is <scratched>)\n\n"
+        f"{sentence}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settled", "sentences"),
+    [
+        ({"tracking": None}, ""),
+        ({"difference": euros(500), "tracking": None}, "We charged the difference of 5.00 EUR.\n"),
+        (
+            {"difference": euros(-500), "tracking": None},
+            "We refunded the difference of 5.00 EUR, to what you paid with.\n",
+        ),
+        ({}, "The parcel's tracking number is TRK2.\n"),
+    ],
+)
+def test_an_exchange_tells_what_comes_what_goes_back_and_the_difference(notifications, database, settled, sentences):
+    assert body_of(notifications, database, exchange_settled(**settled)) == (
+        "The new articles of your order o1 are on their way:\n\n"
+        "2 x LAMP-2, for LAMP-1\n\n"
+        f"{sentences}Please send the old articles back until 7 March 2026."
+    )
+
+
+def parcel(kind):
+    return fact(kind, parcel_id="o1", tracking="TRK1")
+
+
 @pytest.mark.parametrize(
     ("event", "kind", "subject", "says"),
     [
         (confirmed(), "order_confirmed", "Your order o1 is confirmed", "is confirmed"),
         (rejected(), "order_rejected", "We could not accept your order o1", "could not be accepted"),
-        (fact(OrderShipped, tracking="TRK1"), "order_shipped", "Your order o1 is on its way", "number is TRK1."),
-        (fact(OrderDelivered, tracking="TRK1"), "order_delivered", "Your order o1 was delivered", "was delivered"),
+        (cancelled(), "order_cancelled", "Your order o1 is cancelled", "is cancelled"),
+        (changed(), "order_changed", "Your order o1 is changed", "is changed"),
+        (return_requested(), "return_requested", "Your return of order o1", "send back"),
+        (return_settled(), "return_settled", "What became of your return of order o1", "We looked at"),
+        (exchange_settled(), "exchange_settled", "Your exchange of order o1", "on their way"),
+        (parcel(OrderShipped), "order_shipped", "Your order o1 is on its way", "number is TRK1."),
+        (parcel(OrderDelivered), "order_delivered", "Your order o1 was delivered", "was delivered"),
     ],
 )
 def test_each_event_is_one_queued_mail_however_often_it_comes(notifications, database, event, kind, subject, says):
