@@ -40,6 +40,8 @@ SETTINGS = {
     "LOG_LEVEL": "INFO",
 }
 INSTANCES = 2
+OFTEN = ("orders", "orders", "payments", "inventory")
+"""Who is hit more often than others: once more for each time that they stand here."""
 SCARCE, PLENTY = (6, 8), (8, 100_000)
 """Articles, and units of each: some that run out during a run, and some that do not."""
 ENDS_S = 180.0  # after the last act, until every saga has ended and every mail is sent
@@ -129,8 +131,9 @@ def _stop(system: System) -> None:
 def _play(wishes: Wishes, system: System, source: ledger.Source) -> Facts:
     scale = " ".join(f"{service}={INSTANCES}" for service in SERVICES)
     system.start(SCALE=scale, DB=wishes.database, PG_URI=source.pg_uri or "", **SETTINGS)
-    units = [f"{service}-{number}" for service in SERVICES for number in range(1, INSTANCES + 1)] + ["gateway-1"]
-    print(f"started; {len(units)} processes may be hit", flush=True)
+    services = [*SERVICES, *OFTEN]
+    units = [f"{service}-{number}" for service in services for number in range(1, INSTANCES + 1)] + ["gateway-1"]
+    print(f"started; {len(set(units))} processes may be hit", flush=True)
     scarce, plenty = _stock_up(system)
     journal = Journal(wishes.folder / verdict.JOURNAL)
     journal.note("stocked", scarce=scarce, plenty=plenty)

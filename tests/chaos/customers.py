@@ -7,7 +7,7 @@ import json
 import random
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,21 @@ CARDS = {
     "tok_declined": (2, "payments.declined"),
     "tok_insufficient_funds": (1, "payments.declined"),
     "tok_capture_fails": (2, "payments.capture_refused"),
+    "tok_challenge": (3, "confirmed"),
 }
 """Cards with their shares, and what an order by each has to come to when nothing breaks and all is there."""
+DECISIONS = {"approve": 3, "refuse": 1}
+"""What a card's owner decides at the bank, with their shares."""
+CANCELS = 0.2
+"""The share of orders that are cancelled at some moment of their way."""
+CANCELS_AFTER_S = (0.0, 5.0)
 
 AGAIN = (429, 500, 502, 503, 504)  # asked again with the same key, as the API's description says
 ANSWER_S = 20.0
 PAUSE_S = (0.2, 3.0)  # between two attempts: the first, doubled up to the second
 PATIENCE_S = 120.0  # before a customer gives up asking
 POLL_S = 0.5
+ENDED = ("confirmed", "shipped", "delivered", "rejected", "cancelled")
 THINK_S = 1.0
 
 
@@ -45,6 +52,33 @@ class Journal:
         line = {"at": time.time(), "what": what, **facts}
         with self.lock, self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a customer means to do with one order, from its begin to its end."""
+
+    lines: dict[str, int]
+    card: str
+    decision: str  # should the bank ask
+    cancel_after_s: float | None
+
+    @classmethod
+    def draw(cls, chance: random.Random, skus: list[str]) -> "Wish":
+        lines = {sku: chance.choice((1, 1, 1, 2)) for sku in chance.sample(skus, 2)}
+        (card,) = chance.choices(list(CARDS), [share for share, _ in CARDS.values()])
+        (decision,) = chance.choices(list(DECISIONS), list(DECISIONS.values()))
+        after_s = chance.uniform(*CANCELS_AFTER_S)
+        return cls(lines, card, decision, after_s if chance.random() < CANCELS else None)
+
+    @property
+    def comes_to(self) -> str:
+        """What the order has to come to when nothing breaks, all is there, and nobody cancels."""
+        return (
+            "orders.challenge_refused"
+            if (self.card, self.decision) == ("tok_challenge", "refuse")
+            else CARDS[self.card][1]
+        )
 
 
 class GaveUp(Exception):
@@ -82,29 +116,33 @@ class Customer:
 
     def _buy(self) -> None:
         self.orders += 1
-        (card,) = self.chance.choices(list(CARDS), [share for share, _ in CARDS.values()])
-        wanted = {sku: self.chance.choice((1, 1, 1, 2)) for sku in self.chance.sample(self.skus, 2)}
+        wish = Wish.draw(self.chance, self.skus)
         for line in self._ask("GET", "/v1/cart").json()["lines"]:
-            if line["sku"] not in wanted:  # left from an order that was refused
+            if line["sku"] not in wish.lines:  # left from an order that was refused
                 self._ask("DELETE", f"/v1/cart/items/{line['sku']}")
-        for sku, quantity in wanted.items():
+        for sku, quantity in wish.lines.items():
             self._ask("PUT", f"/v1/cart/items/{sku}", json={"quantity": quantity})
-        order = self._place(f"{self.name}-{self.orders}", card, wanted)
+        order = self._place(f"{self.name}-{self.orders}", wish)
         if order is not None:
-            self._follow(order["id"])
+            self._follow(order["id"], wish)
 
-    def _place(self, key: str, card: str, wanted: dict[str, int]) -> dict[str, Any] | None:
+    def _place(self, key: str, wish: Wish) -> dict[str, Any] | None:
         """Order what is in the cart; None if the shop refuses it."""
-        body = {"shipping_address": ADDRESS, "payment_method": {"type": "card", "token": card}}
-        self.journal.note("wants", customer=self.name, key=key, card=card, lines=wanted)
+        body = {"shipping_address": ADDRESS, "payment_method": {"type": "card", "token": wish.card}}
+        self.journal.note("wants", customer=self.name, key=key, comes_to=wish.comes_to, **asdict(wish))
         answer = self._ask("POST", "/v1/orders", json=body, headers={"Idempotency-Key": key})
         told = answer.json()
         self.journal.note("placed", key=key, status=answer.status_code, order=told.get("id"), code=told.get("code"))
         return told if answer.is_success else None
 
-    def _follow(self, order_id: str) -> None:
-        give_up_at, seen = time.monotonic() + PATIENCE_S, None
-        while time.monotonic() < give_up_at:
+    def _follow(self, order_id: str, wish: Wish) -> None:
+        """Look at the order until it has ended, and do on its way what was meant."""
+        begun, seen, decided = time.monotonic(), None, False
+        cancel_at = None if wish.cancel_after_s is None else begun + wish.cancel_after_s
+        while time.monotonic() < begun + PATIENCE_S:
+            if cancel_at is not None and time.monotonic() >= cancel_at:
+                self._cancel(order_id)
+                cancel_at = None
             answer = self._ask("GET", f"/v1/orders/{order_id}")
             order = answer.json()
             if not answer.is_success:
@@ -113,9 +151,29 @@ class Customer:
             if order["status"] != seen:
                 seen = order["status"]
                 self.journal.note("seen", order=order_id, status=seen, reason=order.get("reason"))
-            if seen not in ("pending", "rejecting"):
+            if seen in ENDED and cancel_at is None:
                 return
+            url = order["payment"].get("action_url")
+            if url and not decided:
+                self._decide(url, wish.decision)
+                decided = True
             time.sleep(POLL_S)
+
+    def _cancel(self, order_id: str) -> None:
+        self.journal.note("cancels", order=order_id)
+        headers = {"Idempotency-Key": f"cancel-{order_id}"}
+        answer = self._ask(
+            "POST", f"/v1/orders/{order_id}/cancel", json={"reason": "I do not want it"}, headers=headers
+        )
+        told = answer.json()
+        self.journal.note(
+            "cancelled", order=order_id, status=answer.status_code, now=told.get("status"), code=told.get("code")
+        )
+
+    def _decide(self, url: str, decision: str) -> None:
+        """Approve the payment at the bank, or not. Its page may be asked again."""
+        answer = self._ask("POST", url, data={"decision": decision}, headers={"Authorization": ""})
+        self.journal.note("decided", url=url, decision=decision, status=answer.status_code)
 
     def _ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         """One request until it is answered: with a result, or a refusal that another attempt would not change."""

@@ -23,7 +23,8 @@ import psycopg2.extras
 SERVICES = ("orders", "inventory", "payments", "shipping", "notifications", "carts", "risk", "products", "users")
 COMPANIES = ("acquirer", "carrier")
 UNSETTLED = ("pending", "rejecting", "cancelling")
-KEPT = ("confirmed", "shipped", "delivered")
+KEPT = ("confirmed", "shipped", "delivered", "returned")
+"""States in which an order stands: what of it was not given back is paid, and the customer has it."""
 ENDED = ("completed", "compensated")
 Row = dict[str, Any]
 
@@ -57,12 +58,14 @@ class Books:
     keys: list[Row] = field(default_factory=list)  # which order was made under which key of a client
     stock: dict[str, Row] = field(default_factory=dict)
     received: Counter[str] = field(default_factory=Counter)  # units by sku, from the notes of what came and went
-    restocked: Counter[str] = field(default_factory=Counter)
+    came_back: Counter[str] = field(default_factory=Counter)  # units that were sold, and are not any more
     reservations: list[Row] = field(default_factory=list)
-    payments: list[Row] = field(default_factory=list)
+    amendments: list[Row] = field(default_factory=list)
+    payments: list[Row] = field(default_factory=list)  # their parts
     moved: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # order -> kind -> cents
+    gift_cards: dict[str, Row] = field(default_factory=dict)
+    gifts: list[Row] = field(default_factory=list)  # movements of gift cards
     authorizations: list[Row] = field(default_factory=list)
-    shipments: dict[str, Row] = field(default_factory=dict)
     bookings: list[Row] = field(default_factory=list)
     mails: Counter[str] = field(default_factory=Counter)  # subjects, as delivered
     leftovers: dict[str, Counter[str]] = field(default_factory=dict)
@@ -71,23 +74,29 @@ class Books:
 def read(source: Source) -> Books:
     books = Books()
     books.orders = {row["id"]: row for row in source.rows("orders", "SELECT * FROM orders")}
+    for order in books.orders.values():
+        order["lines"] = _json(order["lines"])
     books.sagas = source.rows("orders", "SELECT * FROM saga")
     for saga in books.sagas:
-        saga["cause"] = _json(saga["cause"])
+        saga["cause"], saga["context"] = _json(saga["cause"]), _json(saga["context"])
         saga["created_at"], saga["updated_at"] = _moment(saga["created_at"]), _moment(saga["updated_at"])
     books.keys = source.rows("orders", "SELECT key, result FROM inbox WHERE command = 'place' AND state = 'ok'")
     books.stock = {row["sku"]: row for row in source.rows("inventory", "SELECT * FROM stock")}
     for row in source.rows("inventory", "SELECT sku, kind, quantity FROM movement"):
-        {"restock": books.restocked}.get(row["kind"], books.received)[row["sku"]] += _signed(row)
+        _note(books, **row)
     books.reservations = source.rows("inventory", "SELECT * FROM reservation")
     for row in books.reservations:
         row["lines"] = _json(row["lines"])
+    books.amendments = source.rows("orders", "SELECT * FROM amendment")
+    for row in books.amendments:
+        row["data"] = _json(row["data"])
     books.payments = source.rows("payments", "SELECT * FROM part")
+    books.gift_cards = {row["id"]: row for row in source.rows("payments", "SELECT * FROM gift_card")}
+    books.gifts = source.rows("payments", "SELECT * FROM gift_card_movement")
     books.authorizations = source.rows("acquirer", "SELECT * FROM authorizations")
     movements = "SELECT m.kind, m.amount, a.reference FROM movements m JOIN authorizations a ON a.payment = m.payment"
     for row in source.rows("acquirer", movements):
         books.moved[row["reference"]][row["kind"]] += row["amount"]
-    books.shipments = {row["order_id"]: row for row in source.rows("shipping", "SELECT * FROM shipment")}
     books.bookings = source.rows("carrier", "SELECT * FROM bookings")
     books.mails = Counter(_subjects(source.folder / "mail"))
     for service in SERVICES:
@@ -95,8 +104,12 @@ def read(source: Source) -> Books:
     return books
 
 
-def _signed(row: Row) -> int:
-    return -abs(row["quantity"]) if row["kind"] in ("write_off", "discard") else int(row["quantity"])
+def _note(books: Books, sku: str, kind: str, quantity: int) -> None:
+    """Count a line of inventory's notes: units that came in or went, and sold ones that came back."""
+    if kind in ("restock", "discard"):
+        books.came_back[sku] += quantity
+    if kind != "restock":
+        books.received[sku] += -abs(quantity) if kind in ("write_off", "discard") else quantity
 
 
 def _leftovers(source: Source, service: str) -> Counter[str]:
@@ -142,6 +155,10 @@ def sagas_ended(books: Books) -> Iterator[str]:
             yield f"order {order['id']} is {order['status']}"
 
 
+MAY_BE = {"completed": (*KEPT, "cancelled"), "compensated": ("rejected", "cancelled")}
+"""What an order may be when the saga that placed it ended so."""
+
+
 def orders_and_sagas_agree(books: Books) -> Iterator[str]:
     """One saga placed each order, and their ends agree."""
     placed = [saga for saga in books.sagas if saga["name"] == "place_order"]
@@ -153,8 +170,21 @@ def orders_and_sagas_agree(books: Books) -> Iterator[str]:
         saga = by_order.get(order_id)
         if saga is None:
             yield f"order {order_id} has no saga"
-        elif (saga["status"] == "compensated") != (order["status"] == "rejected") and saga["status"] in ENDED:
+        elif saga["status"] in ENDED and order["status"] not in MAY_BE[saga["status"]]:
             yield f"order {order_id} is {order['status']}, its saga {saga['status']}"
+
+
+def amendments_and_sagas_agree(books: Books) -> Iterator[str]:
+    """What was begun with an order has ended, unless it waits for a customer's goods; who is cancelled is it once."""
+    for row in books.amendments:
+        if row["closed_at"] is None and row["status"] != "waiting":
+            yield f"{row['kind']} {row['id']} of order {row['order_id']} is {row['status']}"
+    for saga in books.sagas:
+        order = books.orders.get(saga["context"].get("order_id", ""))
+        if saga["name"] != "cancel_order" or order is None or saga["status"] not in ENDED:
+            continue
+        if (order["status"] == "cancelled") != (saga["status"] == "completed"):
+            yield f"order {order['id']} is {order['status']}, the saga that cancels it {saga['status']}"
 
 
 def stock_adds_up(books: Books) -> Iterator[str]:
@@ -172,55 +202,91 @@ def stock_adds_up(books: Books) -> Iterator[str]:
             yield f"{sku}: {counts['received']} received, its notes say {books.received[sku]}"
         if counts["reserved"] != held[sku]:
             yield f"{sku}: {counts['reserved']} reserved, the reservations hold {held[sku]}"
-        if counts["sold"] != committed[sku] - books.restocked[sku]:
-            yield f"{sku}: {counts['sold']} sold, {committed[sku]} committed, {books.restocked[sku]} came back"
+        if counts["sold"] != committed[sku] - books.came_back[sku]:
+            yield f"{sku}: {counts['sold']} sold, {committed[sku]} committed, {books.came_back[sku]} came back"
 
 
 def nothing_oversold(books: Books) -> Iterator[str]:
     """What was promised to customers is what there was, and was taken from it."""
-    promised = Counter[str]()
-    taken = {each["order_id"]: each for each in books.reservations}
+    customers_have = Counter[str]()
+    taken = {each["order_id"]: each["status"] for each in books.reservations}
     for order in books.orders.values():
-        lines = sorted([line["sku"], line["quantity"]] for line in _json(order["lines"]))
-        reservation = taken.get(order["id"])
-        status = reservation["status"] if reservation else "missing"
+        wanted = {"rejected": ("missing", "released"), "cancelled": ("missing", "released", "committed")}
+        status = taken.get(order["id"], "missing")
+        if order["status"] not in UNSETTLED and status not in wanted.get(order["status"], ("committed",)):
+            yield f"order {order['id']} is {order['status']}, its reservation {status}"
         if order["status"] in KEPT:
-            for sku, quantity in lines:
-                promised[sku] += quantity
-            if reservation is None or status != "committed" or sorted(map(list, reservation["lines"])) != lines:
-                yield f"order {order['id']} is {order['status']}, its reservation {status}"
-        elif order["status"] == "rejected" and status in ("held", "committed"):
-            yield f"order {order['id']} is rejected, its reservation {status}"
+            for line in order["lines"]:
+                customers_have[line["sku"]] += line["quantity"] - line.get("returned", 0)
+    known = books.orders.keys() | {row["id"] for row in books.amendments}
     for reservation in books.reservations:
-        if reservation["order_id"] not in books.orders and reservation["status"] != "released":
+        if reservation["order_id"] not in known and reservation["status"] != "released":
             yield f"a reservation for {reservation['order_id']}, which nobody ordered, is {reservation['status']}"
-    for sku, quantity in promised.items():
-        if quantity > books.received[sku]:
-            yield f"{quantity} of {sku} were sold, {books.received[sku]} had come in"
+    for sku in customers_have.keys() | books.stock.keys():
+        sold = books.stock[sku]["sold"] if sku in books.stock else 0
+        if customers_have[sku] != sold:
+            yield f"{sold} of {sku} are sold, customers have {customers_have[sku]}"
+        if customers_have[sku] > books.received[sku]:
+            yield f"{customers_have[sku]} of {sku} were sold, {books.received[sku]} had come in"
 
 
 def money_adds_up(books: Books) -> Iterator[str]:
     """Every captured cent is an order's or was given back, and nothing stays set aside: by the acquirer's own books."""
-    for order_id in books.orders.keys() | books.moved.keys():
-        order, moved = books.orders.get(order_id), books.moved.get(order_id, Counter())
-        due = order["total_amount"] if order and order["status"] in KEPT else 0
-        kept = moved["capture"] - moved["refund"]
-        if kept != due:
-            yield f"order {order_id} ({_status(order)}): the acquirer keeps {kept}, due are {due}"
-    for authorization in books.authorizations:
-        order = books.orders.get(authorization["reference"])
-        ended = order is None or order["status"] not in UNSETTLED
-        if ended and not authorization["voided"] and not authorization["captured"]:
-            yield f"{authorization['amount']} stay set aside for order {authorization['reference']}"
-    theirs = Counter[str]()
+    kept, ours = _kept(books), Counter[str]()
+    for part in books.payments:
+        ours[part["order_id"]] += part["captured"] - part["refunded"]
+    for order_id in books.orders.keys() | kept.keys() | ours.keys():
+        order = books.orders.get(order_id)
+        due = _due(books, order) if order and order["status"] in KEPT else 0
+        if kept[order_id] != due:
+            yield f"order {order_id} ({_status(order)}): {kept[order_id]} are kept, due are {due}"
+        if kept[order_id] != ours[order_id]:
+            yield f"order {order_id}: payments say that {ours[order_id]} are kept, it is {kept[order_id]}"
+    for each in books.authorizations:
+        order = books.orders.get(each["reference"])
+        approved = each["challenge"] in ("none", "approved")
+        if approved and not each["voided"] and not each["captured"] and _status(order) not in UNSETTLED:
+            yield f"{each['amount']} stay set aside for order {each['reference']}"
+
+
+def _kept(books: Books) -> Counter[str]:
+    """What is kept of each order's money: by the acquirer, and of gift cards; those issued for it are given back."""
+    kept, order_of = Counter[str](), {part["payment_id"]: part["order_id"] for part in books.payments}
     for order_id, moved in books.moved.items():
-        theirs[order_id] = moved["capture"] - moved["refund"]
-    ours = Counter[str]()
-    for payment in books.payments:
-        ours[payment["order_id"]] += payment["captured"] - payment["refunded"]
-    for order_id in theirs.keys() | ours.keys():
-        if theirs[order_id] != ours[order_id]:
-            yield f"order {order_id}: payments say {ours[order_id]} kept, the acquirer {theirs[order_id]}"
+        kept[order_id] += moved["capture"] - moved["refund"]
+    for gift in books.gifts:
+        if gift["payment_id"] is not None:
+            sign = {"spend": 1, "refund": -1, "issue": -1}.get(gift["kind"], 0)
+            kept[order_of.get(gift["payment_id"], gift["payment_id"])] += sign * gift["amount"]
+    return kept
+
+
+def _due(books: Books, order: Row) -> int:
+    """What an order that stands costs: what it came to, less what was given back for goods that came back."""
+    refunds = [
+        row["data"]["refund"]["amount"]
+        for row in books.amendments
+        if (row["order_id"], row["kind"], row["status"]) == (order["id"], "return", "settled") and row["data"]["refund"]
+    ]
+    return int(order["total_amount"]) - sum(refunds)
+
+
+def gift_cards_add_up(books: Books) -> Iterator[str]:
+    """What is on each gift card is the sum of its movements, and nothing stays set aside."""
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    for gift in books.gifts:
+        sums[gift["gift_card_id"]][gift["kind"]] += gift["amount"]
+    for card_id in sums.keys() | books.gift_cards.keys():
+        card, of = books.gift_cards.get(card_id, {}), sums[card_id]
+        wanted = {
+            "issued": of["issue"],
+            "available": of["issue"] - of["hold"] + of["release"] + of["refund"],
+            "held": 0,
+            "spent": of["spend"] - of["refund"],
+        }
+        has = {name: card.get(name) for name in wanted}
+        if has != wanted or min(wanted.values()) < 0:
+            yield f"gift card {card_id} has {has}, its movements make {wanted}"
 
 
 def parcels_agree(books: Books) -> Iterator[str]:
@@ -234,14 +300,21 @@ def parcels_agree(books: Books) -> Iterator[str]:
 
 
 def mails_agree(books: Books) -> Iterator[str]:
-    """Each customer was told of the end once."""
+    """Each customer was told of each end once."""
     wanted = Counter[str]()
-    for order in books.orders.values():
-        if order["status"] in KEPT:
-            wanted[f"Your order {order['id']} is confirmed"] += 1
-        elif order["status"] == "rejected":
-            wanted[f"We could not accept your order {order['id']}"] += 1
-    told = Counter({subject: n for subject, n in books.mails.items() if " confirmed" in subject or "accept" in subject})
+    unannounced = {  # cancelled before anybody was told that it is confirmed
+        saga["context"]["order_id"]
+        for saga in books.sagas
+        if saga["name"] == "cancel_order" and not saga["context"]["announced"]
+    }
+    paid = {saga["key"] for saga in books.sagas if saga["name"] == "place_order" and saga["status"] == "completed"}
+    for order_id, order in books.orders.items():
+        if order["status"] in KEPT or (order["status"] == "cancelled" and order_id in paid - unannounced):
+            wanted[f"Your order {order_id} is confirmed"] += 1
+        if order["status"] == "rejected":
+            wanted[f"We could not accept your order {order_id}"] += 1
+    told = Counter({subject: n for subject, n in books.mails.items() if subject.endswith(" is confirmed")})
+    told |= Counter({subject: n for subject, n in books.mails.items() if subject.startswith("We could not accept")})
     for subject in wanted.keys() | told.keys():
         if wanted[subject] != told[subject]:
             yield f"{told[subject]} mails instead of {wanted[subject]}: {subject}"
@@ -267,9 +340,11 @@ def nothing_left_over(books: Books) -> Iterator[str]:
 CHECKS: dict[str, Callable[[Books], Iterator[str]]] = {
     "every saga ended": sagas_ended,
     "orders and sagas agree": orders_and_sagas_agree,
+    "amendments and sagas agree": amendments_and_sagas_agree,
     "stock adds up": stock_adds_up,
     "nothing oversold": nothing_oversold,
     "every captured cent is an order's or given back": money_adds_up,
+    "gift cards add up": gift_cards_add_up,
     "one parcel for each order": parcels_agree,
     "one mail for each end": mails_agree,
     "one order for each key": keys_agree,

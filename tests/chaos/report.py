@@ -80,7 +80,7 @@ def _orders(facts: Facts) -> list[str]:
         "| orders | count |",
         "|---|---|",
         *(f"| {status} | {count} |" for status, count in statuses.most_common()),
-        *(f"| rejected with `{code}` | {count} |" for code, count in causes.most_common()),
+        *(f"| turned round with `{code}` | {count} |" for code, count in causes.most_common()),
         *(f"| not begun, `{code}` | {count} |" for code, count in refused.most_common()),
         "",
         f"Answers that made customers ask again with the same key: {_listed(troubles)}; without an answer: {silent};",

@@ -151,6 +151,16 @@ DAMAGE = {
         "DELETE FROM saga WHERE key = (SELECT max(key) FROM saga)",
         "orders and sagas agree",
     ),
+    "an amendment without an end": (
+        "orders",
+        "UPDATE amendment SET closed_at = NULL, status = 'pending' WHERE id = (SELECT max(id) FROM amendment)",
+        "amendments and sagas agree",
+    ),
+    "a gift card with more on it than was put there": (
+        "payments",
+        "INSERT INTO gift_card VALUES ('x', 'x', 'EUR', 100, 100, 0, 0, '', '')",
+        "gift cards add up",
+    ),
     "an order that ended otherwise than its saga": (
         "orders",
         "UPDATE saga SET status = 'completed' WHERE status = 'compensated'",
@@ -165,7 +175,7 @@ DAMAGE = {
         "carrier",
         (
             "INSERT INTO bookings (key, tracking, reference, status, address, parcels, booked_at, moved_at) "
-            "SELECT 'x', 'x', reference, status, address, parcels, booked_at, moved_at FROM bookings LIMIT 1"
+            "SELECT 'x', 'x', reference, 'delivered', address, parcels, booked_at, moved_at FROM bookings LIMIT 1"
         ),
         "one parcel for each order",
     ),
@@ -259,6 +269,21 @@ def test_an_order_that_went_back_is_found(run: verdict.Run) -> None:
     assert len(problems) == 1
     assert problems[0].startswith(f"order {order['id']} was ")
     assert problems[0].endswith(", then rejected")
+
+
+def test_a_cancel_that_was_refused_and_done_is_found(run: verdict.Run) -> None:
+    order = next(order for order in run.books.orders.values() if order["status"] == "rejected")
+    order["status"] = "cancelled"
+    asked = {"what": "cancels", "order": order["id"], "at": 0.0}
+    told = {**asked, "what": "cancelled", "status": 409, "code": "orders.not_cancellable"}
+    refused = replace(run, journal=[asked, told])
+    assert next(iter(verdict.cancels_were_answered_truly(refused))) == (
+        f"order {order['id']} is cancelled, which the customer was refused (orders.not_cancellable)"
+    )
+    unasked = replace(run, journal=[])
+    assert f"order {order['id']} is cancelled, and nobody asked for that" in list(
+        verdict.cancels_were_answered_truly(unasked)
+    )
 
 
 def test_an_internal_error_is_found(run: verdict.Run) -> None:

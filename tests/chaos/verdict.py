@@ -8,8 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.customers import CARDS
-from tests.chaos.ledger import KEPT, Books, Source, read
+from tests.chaos.ledger import Books, Source, read
 from tests.chaos.nemesis import Act
 
 JOURNAL, ACTS = "journal.jsonl", "acts.jsonl"
@@ -21,9 +20,10 @@ UNKNOWN_CODES = ("saga.deadline", "saga.attempts")
 """Causes that say that something did not answer: only an act explains them."""
 
 AFTER = {
-    "pending": {"rejecting", "rejected", *KEPT},
+    "pending": {"rejecting", "rejected", "cancelling", "cancelled", "confirmed", "shipped", "delivered"},
     "rejecting": {"rejected"},
-    "confirmed": {"shipped", "delivered"},
+    "confirmed": {"shipped", "delivered", "cancelling", "cancelled"},
+    "cancelling": {"cancelled", "confirmed", "shipped", "delivered"},
     "shipped": {"delivered"},
 }
 """What an order may become once a customer was told that it is this; written down here, not imported."""
@@ -96,6 +96,20 @@ def states_only_moved_on(run: Run) -> Iterator[str]:
                 yield f"order {order_id} was {before}, then {after}"
 
 
+def cancels_were_answered_truly(run: Run) -> Iterator[str]:
+    """What was refused to be cancelled was not, and what is cancelled had been asked for."""
+    asked = {line["order"] for line in told(run, "cancels")}
+    for line in told(run, "cancelled"):
+        order = run.books.orders[line["order"]]
+        if line["status"] == 409 and order["status"] == "cancelled":
+            yield f"order {order['id']} is cancelled, which the customer was refused ({line['code']})"
+        if line["status"] not in (202, 409):
+            yield f"cancelling order {order['id']} was answered with status {line['status']} ({line['code']})"
+    for order in run.books.orders.values():
+        if order["status"] == "cancelled" and order["id"] not in asked:
+            yield f"order {order['id']} is cancelled, and nobody asked for that"
+
+
 def nothing_failed_inside(run: Run) -> Iterator[str]:
     """A fault is answered by 503 or 504, which say what to do; 500 is a defect."""
     for line in told(run, "trouble"):
@@ -111,21 +125,27 @@ def causes_are_explained(run: Run) -> Iterator[str]:
     cards = {line["key"]: line for line in told(run, "wants")}
     keys = {row["result"].strip('"'): row["key"].rpartition(":place:")[2] for row in run.books.keys}
     for saga in run.books.sagas:
+        code = (saga["cause"] or {}).get("code")
+        if saga["name"] == "cancel_order" and saga["status"] == "compensated" and code != "shipping.handed_over":
+            yield f"a cancel of order {saga['context']['order_id']} was refused with {code}"
         wish = cards.get(keys.get(saga["key"], ""))
         if saga["name"] != "place_order" or wish is None:
             continue
-        meant = CARDS[wish["card"]][1]
+        meant = wish["comes_to"]
         if saga["status"] == "completed" and meant != "confirmed":
             yield f"order {saga['key']} was confirmed, though {wish['card']} had to be refused"
         if saga["status"] == "compensated":
-            why = _unexplained(run, saga, wish, meant)
+            why = _unexplained(run, saga, wish)
             if why:
                 yield f"order {saga['key']} was rejected with {why}"
 
 
-def _unexplained(run: Run, saga: dict[str, Any], wish: dict[str, Any], meant: str) -> str | None:
+def _unexplained(run: Run, saga: dict[str, Any], wish: dict[str, Any]) -> str | None:
     """The cause, if nothing explains it."""
-    code = (saga["cause"] or {}).get("code")
+    code, meant = (saga["cause"] or {}).get("code"), wish["comes_to"]
+    if code == "saga.cancelled":
+        asked = any(line["order"] == saga["key"] for line in told(run, "cancels"))
+        return None if asked else f"{code}, and nobody asked for that"
     if code == "inventory.insufficient":
         return None if run.scarce & wish["lines"].keys() else f"{code}, of what there was enough"
     if code == "risk.refused":
@@ -173,6 +193,7 @@ def _held_up_s(run: Run, saga: dict[str, Any]) -> float:
 CHECKS = {
     "answers were true": answers_were_true,
     "states only moved on": states_only_moved_on,
+    "cancels were answered truly": cancels_were_answered_truly,
     "no answer was an internal error": nothing_failed_inside,
     "every refusal is explained": causes_are_explained,
     f"every saga ended within {ENDS_WITHIN_S:.0f} s": sagas_ended_in_time,
