@@ -1,8 +1,8 @@
 # make run     everything, then a purchase, then it stays up     PORT VAR AMQP_URI SCALE DB PG_URI DEMO
 # make demo    as run, but ends after the purchases
-# make test    the tests, with a broker and a PostgreSQL of their own     ARGS="-k barrier"
+# make test    the tests, with a broker and a PostgreSQL of their own     ARGS="-k barrier"     make test-all: with larger bounds
 # make chaos   processes are killed and stopped while customers buy; then all is counted     SECONDS SEED DB KEEP
-.PHONY: run demo status stop clean check test chaos bench
+.PHONY: run demo status stop clean check test test-all chaos bench
 
 run:    ; @scripts/python -m scripts.up
 demo:   ; @scripts/python -m scripts.up --demo
@@ -11,5 +11,6 @@ stop:   ; @scripts/python -m scripts.control stop
 clean:  ; @scripts/clean
 check:  ; @scripts/check
 test:   ; @scripts/python -m scripts.testbed $(ARGS)
+test-all: ; @scripts/python -m scripts.testbed --everything
 chaos:  ; @scripts/python -m tests.chaos
 bench:  ; @scripts/python -m bench $(ARGS)

@@ -1,7 +1,8 @@
 """What `make test` runs pytest in: a RabbitMQ node and a PostgreSQL cluster that nobody else uses and nothing survives.
 
 Without arguments the folders of tests are shared out to LANES, a pytest each, which run at once. (pytest-xdist is no
-choice: its workers hang once eventlet has patched their threads.) With arguments one pytest gets them as they are.
+choice: its workers hang once eventlet has patched their threads.) With arguments one pytest gets them as they are; with
+`--everything` alone each of the lanes gets it, and with it the larger bounds and the longer runs (`make test-all`).
 It finds AMQP_URI, RABBIT_CTL_URI (the node's management API) and PG_URI (a superuser's) in its environment.
 """
 
@@ -25,6 +26,7 @@ LANES = (
     ("tests/e2e", "tests/chaos"),
     ("tests/faults",),
 )
+EVERYTHING = "--everything"
 NO_TESTS = 5  # pytest's exit code
 
 
@@ -45,8 +47,10 @@ def main() -> int:
             "PYTHONPATH": str(ROOT),
         }
         given = sys.argv[1:]
-        lanes = [given] if given else [[path for path in lane if (ROOT / path).exists()] for lane in LANES]
-        return run([lane for lane in lanes if lane or given], env, folder)
+        if given not in ([], [EVERYTHING]):
+            return run([given], env, folder)
+        lanes = [[path for path in lane if (ROOT / path).exists()] for lane in LANES]
+        return run([[*given, *lane] for lane in lanes if lane], env, folder)
 
 
 def run(lanes: list[list[str]], env: dict[str, str], folder: Path) -> int:

@@ -10,7 +10,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -24,23 +23,22 @@ from tests.chaos.nemesis import Act
 from tests.children import start
 
 SEED = os.environ.get("SEED") or "rialto"
-SECONDS = "60"
-ENDS_WITHIN_S = 900
+SECONDS, ALL_SECONDS = "60", "300"
+ENDS_WITHIN_S = 1200
+Left = tuple[Path, int, str]
+"""What a run leaves: its folder, its exit code and its report."""
 
 
 @pytest.fixture(scope="session")
-def minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int, str]]:
-    """The folder that a minute of chaos left, its exit code and its report."""
+def minute(tmp_path_factory: pytest.TempPathFactory, everything: bool) -> Left:
+    """A minute of chaos on SQLite; five of them with --everything."""
+    return play(tmp_path_factory.mktemp("chaos"), "sqlite", ALL_SECONDS if everything else SECONDS)
+
+
+def play(var: Path, database: str, seconds: str) -> Left:
     faulthandler.cancel_dump_traceback_later()  # it takes longer than a test may, and has limits of its own
-    var = tmp_path_factory.mktemp("chaos")
-    wishes = {
-        "SECONDS": SECONDS,
-        "SEED": SEED,
-        "VAR": str(var),
-        "DB": "sqlite",
-        "CUSTOMERS": "8",
-        "PYTHONPATH": str(ROOT),
-    }
+    wishes = {"SECONDS": seconds, "SEED": SEED, "VAR": str(var), "DB": database, "CUSTOMERS": "8", "KEEP": ""}
+    wishes["PYTHONPATH"] = str(ROOT)
     with (var / "printed").open("wb") as log:
         chaos = start((sys.executable, "-m", "tests.chaos"), wishes, log, signal="TERM")
     try:
@@ -51,7 +49,7 @@ def minute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int
     return var / SEED, chaos.returncode, (var / "printed").read_text()
 
 
-def test_a_minute_of_chaos_loses_nothing(minute: tuple[Path, int, str]) -> None:
+def test_a_minute_of_chaos_loses_nothing(minute: Left) -> None:
     folder, code, printed = minute
     print(printed)
     assert code == 0, printed
@@ -62,11 +60,19 @@ def test_a_minute_of_chaos_loses_nothing(minute: tuple[Path, int, str]) -> None:
     assert statuses >= {"delivered", "rejected"}, statuses
 
 
+def test_chaos_on_postgresql_loses_nothing(tmp_path: Path, everything: bool) -> None:
+    if not everything:
+        pytest.skip("five minutes more: they are part of `make test-all`")
+    _, code, printed = play(tmp_path, "postgresql", ALL_SECONDS)
+    print(printed)
+    assert code == 0, printed
+
+
 # --- the accountant
 
 
 @pytest.fixture
-def copied(minute: tuple[Path, int, str], tmp_path: Path) -> Path:
+def copied(minute: Left, tmp_path: Path) -> Path:
     """A copy of the databases and mails; as the run left them nothing is found in it."""
     for file in minute[0].glob("*.db*"):
         shutil.copy(file, tmp_path)
@@ -230,7 +236,7 @@ def test_the_accountant_shares_no_code_with_what_it_checks() -> None:
 
 
 @pytest.fixture
-def run(minute: tuple[Path, int, str]) -> verdict.Run:
+def run(minute: Left) -> verdict.Run:
     """That minute's; as it was, nothing is found in it."""
     run = verdict.Run.read(ledger.Source(minute[0]))
     assert not any(verdict.check(run).values())
