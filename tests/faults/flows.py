@@ -185,7 +185,8 @@ class World:
             return [status for (status,) in rows]
 
     def assert_holds(self, flow: Flow, case: Case, why: str) -> None:
-        assert (case.trace, why, self.found(case, sum(flow.end.mails.values()))) == (case.trace, why, flow.end)
+        found = self.found(case, sum(flow.end.mails.values()))
+        assert found == flow.end, f"{case.trace}, {why}: {found}, not {flow.end}"
 
     def assert_adds_up(self) -> None:
         """The audit of the whole shop, without excuses for what is under way."""
@@ -194,12 +195,22 @@ class World:
             Proxy(self.shop.client, api, nobody, timeout_s=20.0) for api in (OrdersApi, InventoryApi, PaymentsApi)
         )
         audit = Auditor(orders, inventory, payments, settle=timedelta()).run()  # type: ignore[arg-type]
-        assert [check for check in audit.checks if not check.holds or check.in_flight] == []
+        broken = [check for check in audit.checks if not check.holds or check.in_flight]
+        assert not broken, broken
 
 
 def in_turns(cases: Iterable[Any], do: Callable[[Any], Any], at_once: int = 10) -> list[Any]:
     """Do it for each, some at once; the first failure is the test's."""
     return list(eventlet.GreenPool(at_once).imap(do, cases))
+
+
+def settled(look: Callable[[], list[str]], quiet_s: float = 0.5) -> list[str]:
+    """What `look` sees when nothing was added to it for a while."""
+    before: list[str] = []
+    while (seen := look()) != before:
+        before = seen
+        eventlet.sleep(quiet_s)
+    return before
 
 
 def place(token: str) -> Callable[[World, Case], None]:

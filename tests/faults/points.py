@@ -5,9 +5,10 @@ and how often the flow passed such a one there before: `payments.capture commit.
 order in which green threads run, so a flow that is run once tells where all later ones can die.
 
 A flow is all that happens under one trace id, together with the events about its order. What is done for many flows
-at once (relay, poll, timers) belongs to none.
+at once belongs to none: relays are a flow of their own, polls and timers are not counted.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -19,8 +20,9 @@ from nameko.containers import ServiceContainer
 
 from chassis import faults
 from chassis.context import from_context_data
+from chassis.outbox import Relay
 
-SHARED = "nobody's"
+RELAY, SHARED = "relay", "shared"
 _here: ContextVar[tuple[str, str] | None] = ContextVar("here", default=None)
 
 
@@ -65,7 +67,7 @@ class Points:
         if here is not None:
             return here
         trace = structlog.contextvars.get_contextvars().get("trace_id")
-        return (str(trace), "saga") if trace is not None else (SHARED, SHARED)
+        return (str(trace), "saga") if trace is not None else _shared()
 
     def enter(self, worker_ctx: Any) -> None:
         """Note for this green thread what it does, and for which flow."""
@@ -73,6 +75,16 @@ class Points:
         of_order = self._flow_of_order.get(payload.get("order_id", ""))
         flow = of_order or from_context_data(worker_ctx.data).trace_id
         _here.set((flow, f"{worker_ctx.service_name}.{worker_ctx.entrypoint.method_name}"))
+
+
+def _shared() -> tuple[str, str]:
+    """Whether a relay is at work here, found by who called."""
+    frame = sys._getframe(3)
+    while frame is not None:
+        if isinstance(relay := frame.f_locals.get("self"), Relay):
+            return RELAY, f"{relay.container.service_name}.{RELAY}"
+        frame = frame.f_back
+    return SHARED, SHARED
 
 
 def armed(monkeypatch: Any, die: Callable[[str], None]) -> Points:

@@ -1,9 +1,8 @@
 """A green thread dies at each point that a flow passes: the flow ends as if it had not."""
 
-import eventlet
 import pytest
 
-from tests.faults.flows import FLOWS, LEASE, Case, Flow, World, in_turns
+from tests.faults.flows import FLOWS, LEASE, Case, Flow, World, in_turns, settled
 from tests.faults.points import Points, armed, die_here
 from tests.sandboxes import wait_until
 
@@ -22,10 +21,7 @@ def points_of(world: World, points: Points, flow: Flow) -> list[str]:
     run(world, points, flow, case)
     world.ended(case)
     world.assert_holds(flow, case, "undisturbed")
-    names = points.named[case.trace]
-    while (before := len(names)) != (eventlet.sleep(0.3), len(names))[1]:
-        pass
-    return list(dict.fromkeys(names[:before]))
+    return settled(lambda: list(points.named[case.trace]))
 
 
 def run(world: World, points: Points, flow: Flow, case: Case) -> None:
