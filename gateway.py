@@ -14,18 +14,19 @@ from chassis.rpc import remote, tuned
 from chassis.service import CallContext
 from chassis.types import CUSTOMER, OPERATOR, STAFF, Caller
 from contracts.carts import CartsApi, GuestCart
-from contracts.common import Address, CartRef
+from contracts.common import CartRef
 from contracts.inventory import InventoryApi, Stock
 from contracts.orders import Order, OrderPage, OrdersApi, Quote
 from contracts.payments import PaymentsApi
 from contracts.products import Category, NewProduct, Product, ProductChanges, ProductPage, ProductsApi
 from contracts.shipping import Shipment, ShippingApi
-from contracts.users import Profile, Tokens, User, UsersApi
+from contracts.users import Tokens, User, UsersApi
 from edge import bodies
 from edge.amendments import AmendmentRoutes
 from edge.carts import cart_view
 from edge.errors import STATUS
 from edge.operators import OperatorRoutes
+from edge.profile import ProfileRoutes
 
 ROOT = Path(__file__).resolve().parent
 VERSION = "0.1.0"
@@ -35,7 +36,7 @@ PAGE_FILES = {"shop.js": "text/javascript", "shop.css": "text/css", "icon.svg": 
 PLACE_S = 5.0
 
 
-class GatewayService(AmendmentRoutes, OperatorRoutes):
+class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes):
     name = "gateway"
     http_status = STATUS
 
@@ -82,47 +83,6 @@ class GatewayService(AmendmentRoutes, OperatorRoutes):
     def set_roles(self, request: Request[bodies.Roles], user_id: str) -> User:
         """Give a user exactly these roles."""
         return self.users.set_roles(user_id, request.body.roles, key=_key(request))
-
-    @route("GET", "/v1/me", role=CUSTOMER, refuses=UsersApi.profile)
-    def me(self, request: Request) -> Profile:
-        """The profile, with addresses and payment methods."""
-        return self.users.profile(_customer(request))
-
-    @route("PATCH", "/v1/me", body=bodies.ProfileChanges, role=CUSTOMER, refuses=UsersApi.update)
-    def change_me(self, request: Request[bodies.ProfileChanges]) -> Profile:
-        """Change what is given."""
-        return self.users.update(_customer(request), request.body.name, request.body.email, key=_key(request))
-
-    @route("PUT", "/v1/me/addresses/{name}", body=Address, role=CUSTOMER, refuses=UsersApi.put_address)
-    def put_address(self, request: Request[Address], name: str) -> Profile:
-        """Keep an address under a name."""
-        return self.users.put_address(_customer(request), name, request.body, key=_key(request))
-
-    @route("DELETE", "/v1/me/addresses/{name}", role=CUSTOMER, refuses=UsersApi.delete_address)
-    def delete_address(self, request: Request, name: str) -> Profile:
-        """Forget an address."""
-        self.users.delete_address(_customer(request), name, key=_key(request))
-        return self.me(request)
-
-    @route(
-        "POST",
-        "/v1/me/payment-methods",
-        body=bodies.NewPaymentMethod,
-        role=CUSTOMER,
-        success=201,
-        refuses=UsersApi.add_payment_method,
-    )
-    def add_payment_method(self, request: Request[bodies.NewPaymentMethod]) -> Profile:
-        """Keep a card, by the acquirer's token. It is the last of the profile's `payment_methods`."""
-        card = request.body
-        self.users.add_payment_method(_customer(request), card.token, card.brand, card.last4, key=_key(request))
-        return self.me(request)
-
-    @route("DELETE", "/v1/me/payment-methods/{method_id}", role=CUSTOMER, refuses=UsersApi.delete_payment_method)
-    def delete_payment_method(self, request: Request, method_id: str) -> Profile:
-        """Forget a payment method."""
-        self.users.delete_payment_method(_customer(request), method_id, key=_key(request))
-        return self.me(request)
 
     # --- catalogue and stock
 

@@ -28,8 +28,8 @@ class Address(Message, forbid_unknown_fields=True):
     line2: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
 
-class PartAmount(Money, forbid_unknown_fields=True):
-    """What one part of a split is to pay."""
+class Amount(Money, forbid_unknown_fields=True):
+    """Money as a client says it."""
 
 
 class PaymentPart(Message, forbid_unknown_fields=True):
@@ -38,7 +38,7 @@ class PaymentPart(Message, forbid_unknown_fields=True):
     type: Annotated[str, msgspec.Meta(max_length=20)]
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
-    amount: PartAmount | None = None
+    amount: Amount | None = None
 
 
 class PaymentMethod(Message, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ from typing import Any
 from chassis.errors import Failure
 from contracts.inventory import InventoryApi, StockAudit
 from contracts.orders import OrderMoney, OrdersApi, SagaHealth
-from contracts.payments import Balance, PaymentsApi
+from contracts.payments import Balance, GiftCardAudit, PaymentsApi
 from edge.bodies import Audit, Check
 
 PAGE = 1000
@@ -38,6 +38,7 @@ class Auditor:
             self._stock_identity(stock),
             self._reservations(stock, money),
             self._money_agrees(money, balances),
+            self._gift_cards(self.payments.audit_gift_cards()),
             self._sagas(health),
             self._statement(),
         ]
@@ -82,6 +83,11 @@ class Auditor:
                 wrong.append(f"{order_id}: kept {kept}, the order says {order.due if order else 'nothing'}")
         detail = f"{len(money)} orders" + (f"; {_shown(wrong)}" if wrong else "")
         return Check(name="captured_minus_refunded", holds=not wrong, in_flight=moving, detail=detail)
+
+    def _gift_cards(self, found: GiftCardAudit) -> Check:
+        """What each gift card holds is what was issued, less what payments hold and took of it."""
+        detail = f"{found.cards} gift cards" + (f"; broken: {_shown(found.broken)}" if found.broken else "")
+        return Check(name="gift_cards", holds=not found.broken, in_flight=False, detail=detail)
 
     def _sagas(self, health: SagaHealth) -> Check:
         detail = f"{health.running} running" + (f"; overdue: {_shown(health.overdue)}" if health.overdue else "")

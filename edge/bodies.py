@@ -6,8 +6,9 @@ from typing import Annotated
 import msgspec
 
 from chassis.types import Message, Money
-from contracts.common import Address, PaymentMethod, Text
-from contracts.users import Email, Password, Role
+from contracts.common import Address, Amount, PaymentMethod, Text
+from contracts.payments import CustomerId, GiftCard
+from contracts.users import Email, Password, Profile, Role
 
 
 class Body(Message, forbid_unknown_fields=True):
@@ -50,6 +51,13 @@ class NewPaymentMethod(Body):
     type: Annotated[str, msgspec.Meta(pattern="^card$")] = "card"
     brand: Annotated[str, msgspec.Meta(min_length=1, max_length=40)] = "card"
     last4: Annotated[str, msgspec.Meta(pattern="^[0-9]{4}$")] = "0000"
+
+
+class NewGiftCard(Body):
+    """A gift card of the shop's for a customer, by their id."""
+
+    customer_id: CustomerId
+    amount: Amount
 
 
 class ProductQuery(Body):
@@ -104,6 +112,12 @@ class SagaQuery(Body):
 
 
 # --- answers that join services
+
+
+class Me(Profile):
+    """`gift_cards` is null while payments cannot be asked."""
+
+    gift_cards: list[GiftCard] | None
 
 
 class CartLine(Message):

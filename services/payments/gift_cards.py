@@ -58,12 +58,17 @@ def note(session: Session, kind: str, card_id: str, amount: int, key: str, payme
     run(session, _NOTE, gift_card_id=card_id, kind=kind, amount=amount, key=key, payment_id=payment_id, at=now(session))
 
 
-def require(session: Session, share: Share, customer_id: str | None, currency: str) -> None:
-    """Raises ServiceError if this share cannot be held: not this customer's, another currency, too little on it.
+def hold(session: Session, share: Share, customer_id: str | None, currency: str, key: str, payment_id: str) -> None:
+    """Set a share aside on its card. Raises ServiceError as `require`."""
+    run(session, _LOCK, of=share.gift_card_id)
+    require(session, share, customer_id, currency)
+    move(session, "hold", share.gift_card_id or "", share.amount, key, payment_id)
 
-    In a write transaction the card stays as it is until the end; the details name the field.
-    """
-    card = run(session, _LOCK, of=share.gift_card_id).one_or_none()
+
+def require(session: Session, share: Share, customer_id: str | None, currency: str) -> None:
+    """Raises ServiceError if this share could not be held now: not this customer's card, another currency, too little
+    on it. Its details name the field."""
+    card = run(session, _FIND, of=share.gift_card_id).one_or_none()
     field = {"field": f"{share.field}.id"}
     if card is None or card.customer_id != customer_id:
         raise ServiceError("payments.unknown_gift_card", "You have no gift card with this id.", field)

@@ -20,7 +20,7 @@ def reconcile(db: WorkerDatabase, acquirer: AcquirerClient) -> Reconciliation:
     differences = [
         _difference(line, ours.get(name))
         for name, line in theirs.items()
-        if _differs(line, ours) and (complete or name in ours)
+        if _differs(line, ours) and (complete or name in ours) and not _let_go(line, ours, theirs)
     ]
     if complete:
         differences += [
@@ -58,6 +58,14 @@ def _difference(line: StatementLine, own: books.Known | None) -> Difference:
         order_id=own.order_id if own else line.reference or None,
         since=line.at,
     )
+
+
+def _let_go(
+    line: StatementLine, ours: dict[tuple[str, str], books.Known], theirs: dict[tuple[str, str], StatementLine]
+) -> bool:
+    """Whether it was set aside there and let go again, and nobody here counts on it: so `void_unowned` leaves it."""
+    both = [("authorize", line.key), ("void", line.key)]
+    return (line.kind, line.key) in both and all(name in theirs and name not in ours for name in both)
 
 
 def _differs(line: StatementLine, ours: dict[tuple[str, str], books.Known]) -> bool:

@@ -17,7 +17,8 @@ from services.payments.domain import spread, status_after
 from services.payments.models import ASKED, DONE, NEVER, GiftCardMovement, Movement, Part
 
 _part, _movement, _gift = table_of(Part), table_of(Movement), table_of(GiftCardMovement)
-_HOLD_ORDER = select(_part).where(_part.c.order_id == bindparam("of")).order_by(_part.c.id).with_for_update()
+_FIND_ORDER = select(_part).where(_part.c.order_id == bindparam("of")).order_by(_part.c.id)
+_HOLD_ORDER = _FIND_ORDER.with_for_update()
 _TRIES = (
     select(_movement.c.key, _movement.c.payment_id, _movement.c.amount, _movement.c.state, _part.c.authorize_key)
     .join(_part, _part.c.payment_id == _movement.c.payment_id)
@@ -113,8 +114,10 @@ def _given_back(session: Session, part: Row[Any], amount: int) -> None:
     store.change(session, part.id, refunded=refunded, status=status)
 
 
-def settle(session: Session, asked: Sequence[CardRefund], refusals: Mapping[str, ServiceError]) -> None:
+def settle(session: Session, order_id: str, asked: Sequence[CardRefund], refusals: Mapping[str, ServiceError]) -> None:
     """The acquirer's answers are taken up: what it refused can be given back again. Raises the first refusal."""
+    if len(asked) > 1:
+        run(session, _HOLD_ORDER, of=order_id)  # all, before the first is changed
     for each in asked:
         if each.key in refusals:
             _release(session, each)
@@ -132,7 +135,7 @@ def _release(session: Session, refund: CardRefund) -> None:
 
 def view(session: Session, order_id: str, amount: Money, key: str) -> contract.Refund:
     """What this command gave back."""
-    parts = run(session, _HOLD_ORDER, of=order_id).all()
+    parts = run(session, _FIND_ORDER, of=order_id).all()
     to_cards = [
         contract.RefundPart(payment_id=each.payment_id, amount=each.amount)
         for each in run(session, _TRIES, of=key)

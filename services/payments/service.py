@@ -137,7 +137,7 @@ class PaymentsService:
         _require_movable(amount)
         asked = refunds.plan(self.db.session, order_id, amount, to, except_payment, key)
         refusals = yield partial(cards.refund, self.acquirer, asked)
-        refunds.settle(self.db.session, asked, refusals)
+        refunds.settle(self.db.session, order_id, asked, refusals)
         return refunds.view(self.db.session, order_id, amount, key)
 
     @rpc

@@ -2,7 +2,8 @@
 verdict or a hook, moves the part, and the other one changes nothing.
 
 What gift cards give moves in the same commit as what it belongs to: with the card's verdict, or, in a payment without a
-card, at once.
+card, at once. Rows are locked in one order, so that nobody waits in a circle: parts by their ids, all that are needed
+before the first is changed; then gift cards by theirs.
 """
 
 import uuid
@@ -130,8 +131,7 @@ def begin(session: Session, names: Names, shares: Sequence[Share], currency: str
         if share.gift_card_id is None:
             ask(session, "authorize", names.key, names.payment_id, share.amount)
         else:
-            gift_cards.require(session, share, names.customer_id, currency)
-            gift_cards.move(session, "hold", share.gift_card_id, share.amount, names.key, names.payment_id)
+            gift_cards.hold(session, share, names.customer_id, currency, names.key, names.payment_id)
 
 
 def _rows(session: Session, names: Names, shares: Sequence[Share], currency: str) -> list[dict[str, Any]]:
@@ -396,15 +396,14 @@ def _require_capturable(parts: Parts, amount: Money, voiding: bool) -> None:
 
 def captured(session: Session, take: Take) -> contract.Payment:
     """The acquirer took its part, or let it go: the gift cards follow."""
-    card, moved = take.card, None
-    if card is not None and take.card_amount:
-        moved = happened(session, "capture", take.key)
-    elif card is not None:
-        moved = happened(session, "void", card.authorize_key)
-    if card is not None and len(take.parts) > 1:
+    card = take.card
+    if card is None:
+        return view(find(session, take.parts[0].payment_id))
+    if len(take.parts) > 1:
         find(session, card.payment_id)
         _take_gift_parts(session, take)
-    return view_after(session, moved) if moved else view(find(session, take.parts[0].payment_id))
+    asked = ("capture", take.key) if take.card_amount else ("void", card.authorize_key)
+    return view_after(session, happened(session, *asked) or card)
 
 
 def capture_refused(session: Session, take: Take) -> None:

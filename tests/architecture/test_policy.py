@@ -105,9 +105,10 @@ def test_placing_an_order_needs_a_key_of_the_clients():
     assert {name for name, (route, _) in ROUTES.items() if route.idempotent is True} == {"POST /v1/orders"}
 
 
-def test_amending_an_order_takes_a_key_of_the_clients():
+def test_amending_an_order_and_issuing_a_gift_card_take_a_key_of_the_clients():
     taken = {name for name, (route, _) in ROUTES.items() if route.idempotent == "optional"}
-    assert taken == {name for name in UNSAFE_ROUTES if name.split()[1].startswith("/v1/orders/")}
+    amending = {name for name in UNSAFE_ROUTES if name.split()[1].startswith("/v1/orders/")}
+    assert taken == {*amending, "POST /v1/gift-cards"}
 
 
 def test_every_refusal_of_a_contract_has_a_status():

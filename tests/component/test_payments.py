@@ -2,115 +2,32 @@
 
 import sqlite3
 import time
-import uuid
 from datetime import timedelta
 
-import msgspec
 import pytest
-from eventlet import GreenPool
-from nameko.testing.services import worker_factory
 
-from chassis.context import Call
-from chassis.db import WorkerDatabase, shift_clock
-from chassis.errors import OutcomeUnknown, ServiceError
-from chassis.hooks import HookReader
-from chassis.outside import OutsideClient, sign
-from chassis.tables import inbox
+from chassis.db import shift_clock
+from chassis.outside import sign
 from chassis.types import Caller, Money
 from contracts.common import PaymentMethod
 from contracts.payments import Balance, Difference, Part, Payment, Reconciliation, Refund, RefundPart
 from services.payments import reconciliation
-from services.payments.adapters import AcquirerClient
-from services.payments.service import PaymentsService
-from tests.sandboxes import receiving_hooks, running_acquirer, wait_until
-
-TWENTY = Money(amount=2000, currency="EUR")
-HOOKS = HookReader("payments.bad_signature", "hook-secret", 300)
-
-
-def euro(amount):
-    return Money(amount=amount, currency="EUR")
-
-
-def card(token="tok_visa"):
-    return PaymentMethod(type="card", token=token)
-
-
-@pytest.fixture(scope="module")
-def acquirer(tmp_path_factory):
-    with receiving_hooks() as hooks, running_acquirer(tmp_path_factory.mktemp("acquirer"), hooks) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def database(open_database):
-    return open_database("payments")
-
-
-@pytest.fixture
-def payments_as(acquirer, database):
-    def make(caller=None, timeout_s=5.0, url=None):
-        client = AcquirerClient(OutsideClient("acquirer", url or acquirer.url, timeout_s))
-        call = Call(trace_id="t", caller=caller)
-        return worker_factory(PaymentsService, db=database, acquirer=client, hooks=HOOKS, call=call)
-
-    return make
-
-
-@pytest.fixture
-def payments(payments_as):
-    return payments_as()
-
-
-@pytest.fixture
-def order():
-    return f"o-{uuid.uuid4().hex[:12]}"
-
-
-def movements(acquirer, order):
-    """What truly happened at the acquirer under this order's keys."""
-    db = sqlite3.connect(acquirer.db)
-    rows = db.execute("SELECT kind, amount FROM movements WHERE key LIKE ? ORDER BY id", (order + ":%",)).fetchall()
-    db.close()
-    return rows
-
-
-def captured(payments, order, amount=2000, token="tok_visa"):
-    payments.authorize(order, euro(amount), card(token), key=f"{order}:a")
-    return payments.capture(order, euro(amount), key=f"{order}:c")
-
-
-def sums(payments, order, payment_id=None):
-    payment = payments.get(order, payment_id)
-    return payment.status, payment.captured, payment.refunded
-
-
-def unknown(call):
-    with pytest.raises(OutcomeUnknown):
-        call()
-
-
-def refusal(call):
-    with pytest.raises(ServiceError) as error:
-        call()
-    return error.value
-
-
-def state_of(database, key):
-    with database.read() as session:
-        return session.scalar(inbox.select().where(inbox.c.key == key).with_only_columns(inbox.c.state))
-
-
-def hook(kind, order, key, event_id=None, amount=2000):
-    status = kind.removeprefix("payment.")
-    data = dict(id="pay_1", key=key, authorization_key=f"{order}:a", reference=order, status=status, amount=amount)
-    event = dict(id=event_id or uuid.uuid4().hex, type=kind, at="2026-01-01T00:00:00Z", data=data | {"currency": "EUR"})
-    return msgspec.json.encode(event).decode()
-
-
-def tell(payments, body, secret="hook-secret", at=None):
-    payments.acquirer_hook(sign(secret, body.encode(), at or time.time()), body)
-
+from tests.payments import (
+    NOWHERE,
+    TWENTY,
+    at_once,
+    captured,
+    card,
+    euro,
+    hook,
+    movements,
+    refusal,
+    state_of,
+    sums,
+    tell,
+    unknown,
+)
+from tests.sandboxes import wait_until
 
 # --- the way of a payment
 
@@ -238,7 +155,7 @@ def test_a_slow_answer_is_unknown_and_the_same_key_finds_what_was_done(payments,
 
 
 def test_an_unreachable_acquirer_is_unknown_and_the_same_key_is_done_once_it_is_back(payments, payments_as, order):
-    cut_off = payments_as(url="http://127.0.0.1:9")
+    cut_off = payments_as(url=NOWHERE)
     unknown(lambda: cut_off.authorize(order, TWENTY, card(), key=f"{order}:a"))
     assert captured(payments, order).status == "captured"
 
@@ -257,7 +174,7 @@ def test_a_void_of_an_authorization_whose_reply_was_lost_gives_back_what_nobody_
 def test_a_void_of_an_authorization_that_never_arrived_fences_it_at_the_acquirer_too(
     payments, payments_as, acquirer, order
 ):
-    cut_off = payments_as(url="http://127.0.0.1:9")
+    cut_off = payments_as(url=NOWHERE)
     unknown(lambda: cut_off.authorize(order, TWENTY, card(), key=f"{order}:a"))
     unknown(lambda: cut_off.void(order, TWENTY, card(), key=f"{order}:a"))
     payments.void(order, TWENTY, card(), key=f"{order}:a")
@@ -276,11 +193,11 @@ def test_a_void_that_comes_first_fences_the_late_authorization_without_asking_th
     assert movements(acquirer, order) == []
 
 
-def test_a_void_after_a_capture_is_refused_and_the_money_stays_refundable(payments, database, acquirer, order):
+def test_a_void_after_a_capture_is_refused_and_the_money_stays_refundable(payments, payments_database, acquirer, order):
     captured(payments, order)
     for _ in range(2):
         assert refusal(lambda: payments.void(order, TWENTY, card(), key=f"{order}:a")).code == "payments.captured"
-    assert state_of(database, f"{order}:a") == "undoing"
+    assert state_of(payments_database, f"{order}:a") == "undoing"
     assert payments.get(order).status == "captured"
     payments.refund(order, TWENTY, key=f"{order}:r")
     assert sums(payments, order) == ("refunded", 2000, 2000)
@@ -311,7 +228,7 @@ def test_no_more_is_refunded_than_is_left_and_a_refusal_is_not_kept(payments, ac
 
 def test_a_refund_in_doubt_holds_its_amount_once_until_its_end_is_known(payments, payments_as, acquirer, order):
     captured(payments, order)
-    cut_off = payments_as(url="http://127.0.0.1:9")
+    cut_off = payments_as(url=NOWHERE)
     for _ in range(2):
         unknown(lambda: cut_off.refund(order, euro(1500), key=f"{order}:r1"))
     assert payments.get(order).refunded == 0
@@ -339,24 +256,11 @@ def test_a_refund_that_the_acquirer_refuses_gives_back_its_hold_and_may_succeed_
     assert movements(acquirer, order)[2:] == [("refund", 1500), ("refund", 500)]
 
 
-def test_refunds_at_once_give_back_no_more_than_was_taken(payments, database, acquirer, order):
+def test_refunds_at_once_give_back_no_more_than_was_taken(payments, payments_database, acquirer, order):
     captured(payments, order)
-
-    def refund(n):
-        opened = WorkerDatabase(database.Session)
-        service = worker_factory(
-            PaymentsService, db=opened, acquirer=payments.acquirer, hooks=HOOKS, call=Call(trace_id="t")
-        )
-        try:
-            service.refund(order, euro(800), key=f"{order}:r{n}")
-            return "refunded"
-        except ServiceError as exc:
-            return exc.code
-        finally:
-            opened.close()
-
-    answers = list(GreenPool().imap(refund, range(4)))
-    assert sorted(answers) == ["payments.refund_exceeds_capture"] * 2 + ["refunded"] * 2
+    refunds = [lambda each, n=n: each.refund(order, euro(800), key=f"{order}:r{n}") for n in range(4)]
+    answers = at_once(payments_database, acquirer.url, refunds)
+    assert answers == ["ok"] * 2 + ["payments.refund_exceeds_capture"] * 2
     assert payments.get(order).refunded == 1600
     assert movements(acquirer, order)[2:] == [("refund", 800), ("refund", 800)]
 
@@ -396,7 +300,7 @@ def test_a_hook_tells_of_an_authorization_and_a_capture_whose_replies_were_lost(
 
 def test_a_hook_tells_of_a_refund_in_doubt_once(payments, payments_as, order):
     captured(payments, order)
-    unknown(lambda: payments_as(url="http://127.0.0.1:9").refund(order, euro(600), key=f"{order}:r"))
+    unknown(lambda: payments_as(url=NOWHERE).refund(order, euro(600), key=f"{order}:r"))
     for _ in range(2):
         tell(payments, hook("payment.refunded", order, f"{order}:r", event_id="evt-same", amount=600))
         tell(payments, hook("payment.refunded", order, f"{order}:r", amount=600))
@@ -414,7 +318,7 @@ def test_an_older_hook_does_not_move_a_state_back(payments, order):
 def test_a_hook_of_a_void_also_tells_of_the_authorization_whose_own_hook_was_lost(payments, payments_as, order):
     method = card("tok_lost_reply")
     unknown(lambda: payments.authorize(order, TWENTY, method, key=f"{order}:a"))
-    unknown(lambda: payments_as(url="http://127.0.0.1:9").void(order, TWENTY, method, key=f"{order}:a"))
+    unknown(lambda: payments_as(url=NOWHERE).void(order, TWENTY, method, key=f"{order}:a"))
     tell(payments, hook("payment.voided", order, f"{order}:a"))
     tell(payments, hook("payment.authorized", order, f"{order}:a"))
     assert payments.get(order).status == "voided"
@@ -470,12 +374,6 @@ def test_a_signed_body_that_is_no_hook_is_refused(payments, body):
 
 
 # --- for the audit
-
-
-@pytest.fixture
-def fresh_acquirer(tmp_path):
-    with running_acquirer(tmp_path) as sandbox:
-        yield sandbox
 
 
 def differences(report):

@@ -17,7 +17,7 @@ from tests.e2e.system import System
 
 CARD = {"type": "card", "token": "tok_visa"}
 NOWHERE = {**ADDRESS, "country": "XX"}
-PROFILE = {"id", "email", "name", "roles", "addresses", "payment_methods"}
+PROFILE = {"id", "email", "name", "roles", "addresses", "payment_methods", "gift_cards"}
 PRODUCT = {"id", "name", "description", "category", "variants"}
 STOCK = {"sku", "received", "available", "reserved", "sold"}
 LINE = {"sku", "name", "options", "quantity", "unit_price", "line_total", "available"}
@@ -133,7 +133,7 @@ def test_an_account_is_throttled_after_failures_and_says_for_how_long(ada: Custo
 def test_a_profile_has_addresses_by_name_and_payment_methods(ada: Customer) -> None:
     me = answered(ada.http.get("/v1/me"), 200)
     assert me.keys() == PROFILE
-    assert (me["email"], me["addresses"], me["payment_methods"]) == (ada.email, {}, [])
+    assert (me["email"], me["addresses"], me["payment_methods"], me["gift_cards"]) == (ada.email, {}, [], [])
     assert answered(ada.http.patch("/v1/me", json={"name": "Ada L."}), 200) == {**me, "name": "Ada L."}
     put = answered(ada.http.put("/v1/me/addresses/home", json=ADDRESS), 200)
     assert put["addresses"] == {"home": {**ADDRESS, "line2": None}}
@@ -576,6 +576,7 @@ def test_the_books_agree(staff: Desk) -> None:
         "stock_identity",
         "reservations",
         "captured_minus_refunded",
+        "gift_cards",
         "sagas",
         "acquirer_statement",
     ]
