@@ -12,6 +12,9 @@ from typing import Any
 
 import eventlet
 import kombu
+import kombu.serialization
+import kombu.utils.json
+import msgspec
 from amqp import Message, spec
 from amqp.exceptions import AMQPError, NotFound
 from eventlet.semaphore import Semaphore
@@ -32,6 +35,19 @@ BROKEN = (AMQPError, OSError, kombu.exceptions.OperationalError)
 """What a lost or refused connection raises: the broker is away, which callers see as Unavailable."""
 
 log = getLogger(__name__)
+
+
+def _decode_json(data: Any) -> Any:
+    """As kombu's, at a fifth of its cost; kombu's for what a stock client may send and JSON does not have."""
+    if isinstance(data, bytes) and b"__type__" not in data:
+        try:
+            return msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+    return kombu.utils.json.loads(data)
+
+
+kombu.serialization.register("json", kombu.utils.json.dumps, _decode_json, "application/json", "utf-8")
 
 
 def connect(uri: str, heartbeat_s: int = 0, **transport_options: Any) -> kombu.Connection:

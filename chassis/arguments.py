@@ -36,13 +36,20 @@ def typed(fn: Callable[..., Any]) -> Callable[..., Any]:
     ]
     arguments_type = msgspec.defstruct(f"{fn.__name__}_arguments", fields, kw_only=True)
     names = [name for name, *_ in fields]
+    possible = set(names)
+    needed = {name for name in names if signature.parameters[name].default is inspect.Parameter.empty}
+
+    def by_name(self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        if not args and needed <= kwargs.keys() <= possible:
+            return kwargs
+        bound = signature.bind(self, *args, **kwargs).arguments  # slow, and knows what is wrong
+        bound.pop(next(iter(signature.parameters)))
+        return bound
 
     @functools.wraps(fn)
     def convert_and_call(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            bound = signature.bind(self, *args, **kwargs).arguments
-            bound.pop(next(iter(signature.parameters)))
-            arguments = msgspec.convert(bound, arguments_type)
+            arguments = msgspec.convert(by_name(self, args, kwargs), arguments_type)
         except (TypeError, UnicodeEncodeError, msgspec.ValidationError) as exc:
             raise invalid(exc) from None
         _require_plain(arguments)

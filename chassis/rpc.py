@@ -11,7 +11,7 @@ import functools
 import random
 import time
 import uuid
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Generic, ParamSpec, TypeVar, cast, get_type_hints
 from weakref import WeakValueDictionary
 
@@ -20,11 +20,11 @@ import msgspec
 import nameko.rpc
 from eventlet.event import Event
 from nameko.constants import HEADER_PREFIX
-from nameko.exceptions import IncorrectSignature, UnserializableValueError, serialize
+from nameko.exceptions import UnserializableValueError, serialize
 from nameko.extensions import DependencyProvider, SharedExtension
 
 from chassis.amqp import Presence, Publisher, QueueConsumer, SafeHeaders
-from chassis.arguments import invalid, typed
+from chassis.arguments import typed
 from chassis.context import caller_data
 from chassis.errors import Failure, OutcomeUnknown, ServiceError, Unavailable
 from chassis.types import Caller, refusals_of, service_of
@@ -49,6 +49,13 @@ class RpcConsumer(nameko.rpc.RpcConsumer):
 
     queue_consumer = QueueConsumer()
     publisher = Publisher()
+    _by_method: Mapping[str, Any] = {}
+
+    def get_provider_for_method(self, routing_key: str) -> Any:
+        method = routing_key.rpartition(".")[2]
+        if len(self._by_method) != len(self._providers):
+            self._by_method = {provider.method_name: provider for provider in self._providers}
+        return self._by_method.get(method) or super().get_provider_for_method(routing_key)
 
     def handle_result(self, message: Any, result: Any, exc_info: Any) -> tuple[Any, Any]:
         try:
@@ -93,10 +100,9 @@ class Rpc(SafeHeaders, nameko.rpc.Rpc):
         super().handle_message(body, message)
 
     def check_signature(self, args: Any, kwargs: Any) -> None:
-        try:
-            super().check_signature(args, kwargs)
-        except IncorrectSignature as exc:
-            raise invalid(exc) from None
+        """The names are left to `typed`, which every method of ours has: nameko's inspects the method each time."""
+        if not (isinstance(args, list) and isinstance(kwargs, dict)):
+            raise ServiceError("request.invalid", "The arguments are a list `args` and an object `kwargs`.")
 
 
 _entrypoint = Rpc.decorator
