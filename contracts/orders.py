@@ -1,7 +1,7 @@
 """orders: places and owns orders, drives each through its saga, and amends them."""
 
 from datetime import datetime
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -18,6 +18,7 @@ from contracts.common import Address, CartRef, PaymentMethod, Text, TimelineEntr
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 AuditLimit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
+IncidentState = Literal["open", "mended", "gone"]
 WaitS = Annotated[float, msgspec.Meta(ge=0, le=10)]
 
 
@@ -145,6 +146,35 @@ class SagaHealth(Message):
     overdue: list[str]
     running_keys: list[str]
     attention: list[str]
+
+
+class Incident(Message):
+    """A difference that reconciliation found, once for each subject. `state`: open, mended, or gone by itself.
+
+    `kind`: payment (our books against the acquirer's statement), stock (reservations against orders) or parcel
+    (shipments against the carrier's bookings). `order_id` may be an amendment's.
+    """
+
+    kind: str
+    subject: str
+    detail: str
+    state: str
+    first_seen: datetime
+    last_seen: datetime
+    order_id: str | None = None
+    mended_at: datetime | None = None
+
+
+class Repaired(Message):
+    """What one reconciliation did. `unasked`: kinds that could not be compared now, whose incidents stay as they were.
+
+    `mended` are those of this run, `incidents` the open ones after it, at most 100 of each.
+    """
+
+    at: datetime
+    unasked: list[str]
+    mended: list[Incident]
+    incidents: list[Incident]
 
 
 @event("orders", "order_confirmed", subscribers=("notifications.on_order_confirmed",))
@@ -332,4 +362,16 @@ class OrdersApi(Protocol):
 
     def saga_health(self) -> SagaHealth:
         """For the audit: whether every saga ended or is within its deadline."""
+        ...
+
+    def incidents(self, state: IncidentState = "open", limit: Limit = 100) -> list[Incident]:
+        """What reconciliation found, the latest first (operator)."""
+        ...
+
+    @refuses("orders.repair_running")
+    def repair(self) -> Repaired:
+        """Compare with the acquirer, the stock and the carrier now, and mend what is safe (operator).
+
+        The same is done every `repair_interval_s`. Repeating it changes nothing more.
+        """
         ...

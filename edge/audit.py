@@ -13,6 +13,7 @@ from chassis.errors import Failure
 from contracts.inventory import InventoryApi, StockAudit
 from contracts.orders import OrderMoney, OrdersApi, SagaHealth
 from contracts.payments import Balance, GiftCardAudit, PaymentsApi
+from contracts.shipping import ShippingApi
 from edge.bodies import Audit, Check
 
 PAGE = 1000
@@ -23,8 +24,16 @@ SHOWN = 5
 class Auditor:
     """One audit. `settle` is how old a difference may be that running sagas explain."""
 
-    def __init__(self, orders: OrdersApi, inventory: InventoryApi, payments: PaymentsApi, settle: timedelta) -> None:
-        self.orders, self.inventory, self.payments, self.settle = orders, inventory, payments, settle
+    def __init__(
+        self,
+        orders: OrdersApi,
+        inventory: InventoryApi,
+        payments: PaymentsApi,
+        shipping: ShippingApi,
+        settle: timedelta,
+    ) -> None:
+        self.orders, self.inventory, self.payments, self.shipping = orders, inventory, payments, shipping
+        self.settle = settle
         self.at = datetime.now(UTC)
 
     def run(self) -> Audit:
@@ -41,8 +50,15 @@ class Auditor:
             self._gift_cards(self.payments.audit_gift_cards()),
             self._sagas(health),
             self._statement(),
+            self._bookings(),
         ]
-        return Audit(holds=all(check.holds for check in checks), checks=checks, at=self.at)
+        return Audit(
+            holds=all(check.holds for check in checks),
+            checks=checks,
+            at=self.at,
+            incidents=self.orders.incidents("open"),
+            mended=self.orders.incidents("mended"),
+        )
 
     def _explained(self, order_id: str | None, since: datetime | None) -> bool:
         """Whether a difference is only news under way: the order's saga runs, or it is very fresh; and not for long."""
@@ -105,6 +121,21 @@ class Auditor:
         holds = not old and found.count == len(found.differences)
         detail = f"{found.compared} movements" + (f"; {found.count} differ: {_shown(old)}" if old else "")
         return Check(name="acquirer_statement", holds=holds, in_flight=bool(young), detail=detail)
+
+    def _bookings(self) -> Check:
+        try:
+            found = self.shipping.reconcile()
+        except Failure as exc:
+            return Check(name="carrier_bookings", holds=False, in_flight=False, detail=f"cannot be compared: {exc}")
+        young = [
+            each
+            for each in found.differences
+            if self._explained(each.order_id, each.since) or {each.parcel_id, each.order_id} & self.running
+        ]
+        old = [each.booking_key for each in found.differences if each not in young]
+        holds = not old and found.count == len(found.differences)
+        detail = f"{found.compared} bookings" + (f"; {found.count} differ: {_shown(old)}" if old else "")
+        return Check(name="carrier_bookings", holds=holds, in_flight=bool(young), detail=detail)
 
 
 def _all(pages: Callable[[str | None, int], Any]) -> Iterator[Any]:

@@ -7,6 +7,7 @@ import msgspec
 
 from chassis.types import Message, Money
 from contracts.common import Address, Amount, PaymentMethod, Text
+from contracts.orders import Incident
 from contracts.payments import CustomerId, GiftCard
 from contracts.users import Email, Password, Profile, Role
 
@@ -148,11 +149,17 @@ class Check(Message):
 
 
 class Audit(Message):
-    """`holds` is False if any check's is: a difference that no running saga explains, or one that is too old."""
+    """`holds` is False if any check's is: a difference that no running saga explains, or one that is too old.
+
+    `incidents` are the differences that reconciliation found and could not mend, `mended` those that it did, the
+    latest 100 of each: see `POST /v1/audit/repair`.
+    """
 
     holds: bool
     checks: list[Check]
     at: datetime
+    incidents: list[Incident]
+    mended: list[Incident]
 
 
 class Ready(Message):

@@ -17,6 +17,7 @@ STATUS = {
     "orders.not_sold_any_more": 409,
     "orders.price_changed": 409,
     "orders.unknown_payment_method": 422,
+    "orders.repair_running": 409,
     "payments.bad_signature": 401,
     "payments.capture_refused": 409,
     "payments.captured": 409,

@@ -4,12 +4,17 @@ from datetime import timedelta
 from typing import Any
 
 from chassis.routes import Request, route
+from chassis.rpc import tuned
 from chassis.types import OPERATOR
 from contracts.inventory import InventoryApi
-from contracts.orders import OrdersApi, Saga, SagaPage
+from contracts.orders import OrdersApi, Repaired, Saga, SagaPage
 from contracts.payments import PaymentsApi
+from contracts.shipping import ShippingApi
 from edge import bodies
 from edge.audit import Auditor
+
+REPAIR_S = 12.0
+"""So long a comparison of all books may take to be waited for; it goes on without."""
 
 
 class OperatorRoutes:
@@ -19,6 +24,7 @@ class OperatorRoutes:
     inventory: InventoryApi
     orders: OrdersApi
     payments: PaymentsApi
+    shipping: ShippingApi
 
     @route("GET", "/v1/sagas", query=bodies.SagaQuery, role=OPERATOR, refuses=OrdersApi.find_sagas)
     def find_sagas(self, request: Request[None, bodies.SagaQuery]) -> SagaPage:
@@ -35,4 +41,9 @@ class OperatorRoutes:
     def audit(self, request: Request) -> bodies.Audit:
         """Whether stock, money and sagas agree between the services."""
         settle = timedelta(seconds=self.config["audit_settle_s"])
-        return Auditor(self.orders, self.inventory, self.payments, settle).run()
+        return Auditor(self.orders, self.inventory, self.payments, self.shipping, settle).run()
+
+    @route("POST", "/v1/audit/repair", role=OPERATOR, refuses=OrdersApi.repair)
+    def repair(self, request: Request) -> Repaired:
+        """Compare the books with the other companies' now, mend what is safe, and note the rest as incidents."""
+        return tuned(self.orders, timeout_s=REPAIR_S).repair()

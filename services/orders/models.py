@@ -91,3 +91,19 @@ class Amendment(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class Incident(Base):
+    """What reconciliation found, one row for each subject. `state`: open, mended, or gone (by itself)."""
+
+    __tablename__ = "incident"
+    __table_args__ = (Index("ix_incident_state", "state", "last_seen"),)
+
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(300), primary_key=True)
+    order_id: Mapped[str | None] = mapped_column(String(200))  # or an amendment's id; as the other side names it
+    detail: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(10))
+    first_seen: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_seen: Mapped[datetime] = mapped_column(UtcDateTime)
+    mended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -21,9 +21,11 @@ from chassis.prune import Pruner
 from chassis.rpc import call_async, remote, rpc
 from chassis.saga_engine import Sagas
 from chassis.service import CallContext
+from chassis.settings import Settings
 from chassis.types import Money
 from contracts.carts import Cart, CartsApi
 from contracts.common import Address, CartRef, PaymentMethod, PaymentPart
+from contracts.inventory import InventoryApi
 from contracts.orders import (
     AuditLimit,
     CustomerId,
@@ -49,12 +51,13 @@ from services.orders.amending import Amending, same
 from services.orders.domain import MOVING, STATES, Placed, price, status_with, totals
 from services.orders.flows import CANCEL
 from services.orders.models import Base
+from services.orders.repair import Repairing, RepairSettings
 from services.orders.saga import PLACE_ORDER
 
 LOOK_AGAIN_S = 0.25
 
 
-class OrdersService(Amending):
+class OrdersService(Amending, Repairing):
     name = "orders"
 
     call = provided(Call, CallContext())
@@ -64,7 +67,10 @@ class OrdersService(Amending):
     relay = Relay()
     sagas = Sagas(PLACE_ORDER, CANCEL)
 
+    repairs = provided(RepairSettings, Settings(RepairSettings))
+
     users: UsersApi = remote(UsersApi)
+    inventory: InventoryApi = remote(InventoryApi)
     carts: CartsApi = remote(CartsApi)
     products: ProductsApi = remote(ProductsApi)
     shipping: ShippingApi = remote(ShippingApi)

@@ -188,6 +188,7 @@ GATES = {
         ("GET", "/v1/sagas"),
         ("GET", "/v1/sagas/x"),
         ("GET", "/v1/audit"),
+        ("POST", "/v1/audit/repair"),
     ],
 }
 
@@ -579,7 +580,11 @@ def test_the_books_agree(staff: Desk) -> None:
         "gift_cards",
         "sagas",
         "acquirer_statement",
+        "carrier_bookings",
     ]
+    assert (audit["incidents"], audit["mended"]) == ([], [])
+    repaired = answered(staff.http.post("/v1/audit/repair"), 200)
+    assert (repaired["unasked"], repaired["mended"], repaired["incidents"]) == ([], [], [])
     staff.require_that_books_agree()
 
 

@@ -131,6 +131,8 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "orders.get_saga": ({"saga_id": on.saga}, forbidden),
         "orders.money": ({}, forbidden),
         "orders.saga_health": ({}, forbidden),
+        "orders.incidents": ({}, forbidden),
+        "orders.repair": ({}, forbidden),
         "payments.authorize": (payment | {"method": CARD}, forbidden),
         "payments.void": (payment | {"method": CARD}, forbidden),
         "payments.capture": (payment, forbidden),

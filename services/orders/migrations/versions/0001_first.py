@@ -85,8 +85,21 @@ def upgrade() -> None:
         postgresql_where=is_open,
     )
     op.create_index("ix_amendment_order", "amendment", ["order_id", "created_at"])
+    op.create_table(
+        "incident",
+        sa.Column("kind", sa.String(20), primary_key=True),
+        sa.Column("subject", sa.String(300), primary_key=True),
+        sa.Column("order_id", sa.String(200)),
+        sa.Column("detail", sa.Text, nullable=False),
+        sa.Column("state", sa.String(10), nullable=False),
+        sa.Column("first_seen", UtcDateTime, nullable=False),
+        sa.Column("last_seen", UtcDateTime, nullable=False),
+        sa.Column("mended_at", UtcDateTime),
+    )
+    op.create_index("ix_incident_state", "incident", ["state", "last_seen"])
 
 
 def downgrade() -> None:
+    op.drop_table("incident")
     op.drop_table("amendment")
     op.drop_table("orders")
