@@ -25,7 +25,7 @@ from scripts.control import ask
 from scripts.postgresql import cluster
 from scripts.processes import connects, free_port, wait_until
 
-CARDS = {"confirmed": "tok_visa", "card declined": "tok_declined", "capture refused": "tok_capture_fails"}
+CARDS = {"card declined": "tok_declined", "capture refused": "tok_capture_fails", "confirmed": "tok_visa"}
 CONNECTIONS = 16
 INSTANCES = (1, 2, 4)
 REFUSED = (0, 1, 10)  # per cent
@@ -102,15 +102,22 @@ def one_order(system: System, skus: list[str], size: Size) -> Iterator[tuple[str
         customers.fill_carts()
         customers.order_all(always(card))  # warm
         customers.fill_carts()
-        system.wait_until_told()
-        commits, messages = system.commits(), system.published()
-        figures = customers.order_all(always(card))
-        system.wait_until_told()
-        spent = system.commits() - commits
-        by_service = ", ".join(f"{service} {count / figures.count:.1f}" for service, count in spent.most_common())
-        yield f"order {name}: time to its end", f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms"
-        yield "  commits", f"{spent.total() / figures.count:.1f} ({by_service})"
-        yield "  messages", f"{(system.published() - messages) / figures.count:.1f}"
+        yield from spent(system, f"order {name}", partial(customers.order_all, always(card)))
+        if name == "confirmed":
+            yield from spent(system, "its cancel", customers.cancel_all)
+
+
+def spent(system: System, name: str, do: Callable[[], Figures]) -> Iterator[tuple[str, str]]:
+    """What each of these took, by the time of the customer, and by the counts of services and broker."""
+    system.wait_until_told()
+    commits, messages = system.commits(), system.published()
+    figures = do()
+    system.wait_until_told()
+    more = system.commits() - commits
+    by_service = ", ".join(f"{service} {count / figures.count:.1f}" for service, count in more.most_common())
+    yield f"{name}: time to its end", f"p50 {figures.p50:.1f} ms, p99 {figures.p99:.1f} ms"
+    yield f"{name}: commits", f"{more.total() / figures.count:.1f} ({by_service})"
+    yield f"{name}: messages", f"{(system.published() - messages) / figures.count:.1f}"
 
 
 def price(system: System, skus: list[str], what: str, size: Size) -> Iterator[tuple[str, str]]:

@@ -107,6 +107,7 @@ class Customers:
         """They buy `skus`, or what the demo's catalogue has."""
         self.shoppers = [[self._sign_up(port) for _ in range(each)] for _ in range(connections)]
         self.skus = skus or self._offered(port)
+        self.orders: list[tuple[Client, str]] = []  # of the last round, with whose each is
 
     def _offered(self, port: int) -> list[str]:
         found = Client(port).call("GET", "/v1/products?in_stock=true&limit=50&sort=name")["items"]
@@ -139,6 +140,7 @@ class Customers:
 
     def order_all(self, card_of: Callable[[int], str] = lambda number: "tok_visa") -> Figures:
         """Time one order to its end for each customer, all connections at once. `card_of` the how manieth order."""
+        self.orders.clear()
         latencies: list[float] = []
         numbers = itertools.count()
 
@@ -150,9 +152,31 @@ class Customers:
                 if order["status"] != ("confirmed" if card == "tok_visa" else "rejected"):
                     raise RuntimeError(f"an order by {card} ended as {order['status']}: {order.get('reason')}")
                 latencies.append(time.perf_counter() - begun)
+                self.orders.append((client, order["id"]))
 
+        return self._timed(latencies, buy)
+
+    def cancel_all(self) -> Figures:
+        """Time the cancel of each order of the last round to its end, one after the other."""
+        latencies: list[float] = []
+
+        def cancel(_: list[Client]) -> None:
+            for client, order_id in self.orders:
+                begun = time.perf_counter()
+                client.call("POST", f"/v1/orders/{order_id}/cancel", {"reason": "for figures"})
+                while (status := client.call("GET", f"/v1/orders/{order_id}")["status"]) == "cancelling":
+                    pass
+                if status != "cancelled":
+                    raise RuntimeError(f"a cancelled order ended as {status}")
+                latencies.append(time.perf_counter() - begun)
+
+        return self._timed(latencies, cancel, at_once=1)
+
+    def _timed(
+        self, latencies: list[float], job: Callable[[list[Client]], None], at_once: int | None = None
+    ) -> Figures:
         cpu = time.process_time()
-        took = _at_once([partial(buy, shoppers) for shoppers in self.shoppers])
+        took = _at_once([partial(job, shoppers) for shoppers in self.shoppers[:at_once]])
         latencies.sort()
 
         def at(share: float) -> float:

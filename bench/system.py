@@ -28,7 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 START_S = 180.0
 WAIT_S = 120.0
 COUNTED_EVERY_S = 6.0
-MAILS_SENT = "mail WHERE status = 'sent' AND kind IN ('order_confirmed', 'order_rejected')"
+ENDED = "saga WHERE status IN ('completed', 'compensated')"
+MAILS_SENT = "mail WHERE status = 'sent' AND kind IN ('order_confirmed', 'order_rejected', 'order_cancelled')"
 
 
 class System:
@@ -150,11 +151,12 @@ class System:
             return list(cursor.fetchall())
 
     def wait_until_told(self) -> None:
-        """Until nothing is on its way any more: no saga runs, no event waits, and who ordered has been told."""
+        """Until nothing is on its way any more: each saga has ended, and a customer was told of each end."""
 
         def told() -> bool:
-            orders, mails = self.count("orders", "orders"), self.count("notifications", MAILS_SENT)
-            return mails == orders and not any(self.count(service, "outbox") for service in ("orders", "inventory"))
+            ends, mails = self.count("orders", ENDED), self.count("notifications", MAILS_SENT)
+            waiting = sum(self.count(service, "outbox") for service in ("orders", "inventory"))
+            return ends == mails == self.count("orders", "saga") and not waiting
 
         wait_for("the events to be handled", told)
 

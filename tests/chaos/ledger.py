@@ -6,6 +6,7 @@ the SQLite files of a state folder; PG_URI names a server with the databases ria
 
 import json
 import os
+import re
 import sqlite3
 import sys
 from collections import Counter, defaultdict
@@ -313,8 +314,10 @@ def mails_agree(books: Books) -> Iterator[str]:
             wanted[f"Your order {order_id} is confirmed"] += 1
         if order["status"] == "rejected":
             wanted[f"We could not accept your order {order_id}"] += 1
-    told = Counter({subject: n for subject, n in books.mails.items() if subject.endswith(" is confirmed")})
-    told |= Counter({subject: n for subject, n in books.mails.items() if subject.startswith("We could not accept")})
+        if order["status"] == "cancelled":
+            wanted[f"Your order {order_id} is cancelled"] += 1
+    ends = re.compile(r"Your order \w+ is (confirmed|cancelled)|We could not accept your order \w+")
+    told = Counter({subject: n for subject, n in books.mails.items() if ends.fullmatch(subject)})
     for subject in wanted.keys() | told.keys():
         if wanted[subject] != told[subject]:
             yield f"{told[subject]} mails instead of {wanted[subject]}: {subject}"
