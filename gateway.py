@@ -16,9 +16,11 @@ from chassis.types import CUSTOMER, OPERATOR, STAFF, Caller
 from contracts.carts import CartsApi, GuestCart
 from contracts.common import CartRef
 from contracts.inventory import InventoryApi, Stock
+from contracts.notifications import NotificationsApi
 from contracts.orders import Order, OrderPage, OrdersApi, Quote
 from contracts.payments import PaymentsApi
 from contracts.products import Category, NewProduct, Product, ProductChanges, ProductPage, ProductsApi
+from contracts.risk import RiskApi
 from contracts.shipping import Shipment, ShippingApi
 from contracts.users import Tokens, User, UsersApi
 from edge import bodies
@@ -51,6 +53,8 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes):
     orders: OrdersApi = remote(OrdersApi)
     payments: PaymentsApi = remote(PaymentsApi)
     shipping: ShippingApi = remote(ShippingApi)
+    notifications: NotificationsApi = remote(NotificationsApi)
+    risk: RiskApi = remote(RiskApi)
 
     # --- users
 

@@ -35,7 +35,7 @@ class BareRounds(Rounds):
     ) -> bool:
         held.status, held.cause = COMPENSATING, {"step": step, "code": code, "message": message}
         with self.sessions.write() as session:
-            definition.on_compensating(session, self._run(held))
+            definition.on_compensating(session, self.run_of(held))
         return True
 
 

@@ -37,6 +37,11 @@ class Call(Message):
     def is_staff(self) -> bool:
         return self.is_trusted() or bool({STAFF, OPERATOR} & set(self.caller.roles if self.caller else ()))
 
+    def author(self) -> str:
+        """Who is to be named for what this call does."""
+        caller = self.caller
+        return (caller and (caller.customer_id or caller.service)) or OPERATOR
+
     def require_staff(self) -> None:
         if not self.is_staff():
             raise ServiceError("auth.forbidden", "This needs the role staff.")

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 import msgspec
 
+from chassis.operator_types import DeadLetter, SagaSummary
+
 T = TypeVar("T")
 
 
@@ -20,3 +22,13 @@ def decode_cursor(cursor: str, kind: type[T]) -> T:
         return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
     except (binascii.Error, msgspec.MsgspecError, UnicodeError) as exc:
         raise ValueError("not a cursor of ours") from exc
+
+
+def after_saga(saga: SagaSummary) -> str:
+    """Where a page of sagas goes on after this one."""
+    return encode_cursor((saga.created_at, saga.id))
+
+
+def after_letter(letter: DeadLetter) -> str:
+    """Where a page of dead letters goes on after this one."""
+    return encode_cursor((letter.at, letter.service, letter.id))

@@ -7,6 +7,7 @@ most ATTEMPTS times; then it is a row in `dead_letter`.
 import functools
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from logging import getLogger
 from typing import Annotated, Any, Protocol, TypeVar, cast
 
@@ -16,6 +17,7 @@ import msgspec
 from kombu.pools import producers
 from nameko.constants import AMQP_URI_CONFIG_KEY
 from nameko.events import EventHandler
+from sqlalchemy.orm import Session
 
 from chassis.amqp import QueueConsumer, SafeHeaders
 from chassis.db import Database, WorkerDatabase, insert_new, now
@@ -35,6 +37,15 @@ log = getLogger("rialto.events")
 
 class HasDatabase(Protocol):
     db: WorkerDatabase
+
+
+@dataclass(frozen=True)
+class Handles:
+    """Of a handler: the event's type, and `once(service, session, fact)`, which has the effect inside a transaction
+    that is open already, unless this event had it before: then it answers False."""
+
+    kind: type[Event]
+    once: Callable[[Any, Session, Any], bool]
 
 
 class Handler(SafeHeaders, EventHandler):
@@ -128,14 +139,19 @@ def handles(kind: type[E]) -> Callable[[Callable[[S, E], None]], Callable[[S, E]
     """
 
     def decorate(fn: Callable[[S, E], None]) -> Callable[[S, E], None]:
+        def in_transaction(self: S, session: Session, fact: E) -> bool:
+            first = insert_new(session, handled, dict(handler=fn.__name__, event_id=fact.event_id, at=now(session)))
+            if first:
+                fn(self, fact)
+            return first
+
         @functools.wraps(fn)
         def handle_once(self: S, payload: Any) -> None:
             fact = msgspec.convert(payload, kind)
             with self.db.write() as session:
-                note = dict(handler=fn.__name__, event_id=fact.event_id, at=now(session))
-                if insert_new(session, handled, note):
-                    fn(self, fact)
+                in_transaction(self, session, fact)
 
+        handle_once.__handles__ = Handles(kind, in_transaction)  # type: ignore[attr-defined]
         source, name = kind.__source__, kind.__event__  # type: ignore[attr-defined]
         return cast(Callable[[S, E], None], _entrypoint(source, name)(handle_once))
 

@@ -36,6 +36,8 @@ _DESCRIPTIONS = {
     **_WITH_BODY,
     403: "The caller lacks the role.",
     404: "There is no such thing, or it is somebody else's.",
+    412: "It has changed since the client looked at it; nothing was done.",
+    428: "If-Match is missing.",
 }
 _PROBLEM_SCHEMA = {
     "title": "Problem",
@@ -165,6 +167,10 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         found.append(
             _parameter("header", "Idempotency-Key", schema, required=route.idempotent is True, description=text)
         )
+    if route.fenced:
+        text = "The ETag under which you saw it: what changed meanwhile is left alone (412)."
+        schema = {"type": "string", "pattern": '^"[1-9][0-9]{0,9}"$'}
+        found.append(_parameter("header", "If-Match", schema, required=True, description=text))
     if len(route.statuses) > 1:
         text = "`wait=N`: seconds to wait for the end; then answered as if not given. What is malformed is ignored."
         found.append(_parameter("header", "Prefer", {"type": "string"}, required=False, description=text))
@@ -199,6 +205,8 @@ def _problems(route: Route, statuses: Mapping[str, int]) -> dict[str, Any]:
         known.add(422)
     if route.role:
         known.add(403)
+    if route.fenced:
+        known |= {412, 428}
     if route.parameters:
         known.add(404)
     codes: dict[int, list[str]] = {}

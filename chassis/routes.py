@@ -42,6 +42,7 @@ _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 _BARE_KEY = re.compile(r"[\x21\x23-\x7e][\x21-\x7e]{0,254}")
 _QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
 _CART_TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,255}")
+_ETAG = re.compile(r'"([1-9][0-9]{0,9})"')
 _WAIT = re.compile(r"[0-9]{1,6}")
 
 
@@ -49,7 +50,8 @@ class Request(Generic[B, Q]):
     """What a route's method gets. `body` and `query` are the decorator's Structs, decoded; None without one.
 
     `key` is the client's Idempotency-Key where the route takes one (its own name space: scope it by caller), else
-    one made up for an unsafe method, else None. `prefer_wait_s` is 0.0 unless the client asked to wait.
+    one made up for an unsafe method, else None. `ver` is the version in If-Match where the route is fenced.
+    `prefer_wait_s` is 0.0 unless the client asked to wait.
     """
 
     body: B
@@ -64,6 +66,7 @@ class Request(Generic[B, Q]):
         self.caller = Caller()
         self.cart_token: str | None = None
         self.key: str | None = None
+        self.ver = 0
         self.raw_body = b""
         self.body = None  # type: ignore[assignment]
         self.query = None  # type: ignore[assignment]
@@ -118,6 +121,7 @@ class Route(Entrypoint):
         role: str | None = None,
         guest: bool = False,
         idempotent: bool | Literal["optional"] = False,
+        fenced: bool = False,
         raw: bool = False,
         inline: bool = False,
         success: int | tuple[int, ...] = 200,
@@ -131,6 +135,7 @@ class Route(Entrypoint):
         role        what the caller must be; None is public. An operator may do what staff may
         guest       signed in as `role` says, or bringing a `Cart-Token`
         idempotent  the client must send an Idempotency-Key; "optional": it may
+        fenced      the client must send If-Match with the version that it saw, which the method gets as `request.ver`
         raw         the body is `request.raw_body`, unread (for signatures)
         inline      answered without a worker, dependencies, or a place among those at work: it may not wait
         success     the statuses it can answer with; the first is the default
@@ -138,13 +143,13 @@ class Route(Entrypoint):
         refuses     methods of contracts whose codes the answer may carry
         """
         super().__init__(expected_exceptions=(Failure, Problem), **kwargs)
-        if inline and (body or raw or idempotent):
+        if inline and (body or raw or idempotent or fenced):
             raise ValueError(f"{path}: an inline route reads no body")
         self.method, self.path = method, path
         self.body, self.query, self.any_query = body, query, any_query
         self.role, self.guest, self.idempotent, self.raw, self.inline = role, guest, idempotent, raw, inline
         self.statuses = (success,) if isinstance(success, int) else tuple(success)
-        self.returns = returns
+        self.fenced, self.returns = fenced, returns
         self.refuses = (refuses,) if callable(refuses) else tuple(refuses)
         self._query = Query(query) if query else None
 
@@ -210,6 +215,8 @@ class Route(Entrypoint):
             request.key = _idempotency_key(environ.get("HTTP_IDEMPOTENCY_KEY"))
         elif request.method in UNSAFE:
             request.key = uuid.uuid4().hex
+        if self.fenced:
+            request.ver = _version(environ.get("HTTP_IF_MATCH"))
         self._read_body(request, environ)
 
     def _read_body(self, request: Request[Any, Any], environ: Mapping[str, Any]) -> None:
@@ -295,6 +302,21 @@ def _idempotency_key(value: str | None) -> str:
     if _BARE_KEY.fullmatch(value):
         return value
     raise Problem(400, "request.bad_key", "The Idempotency-Key must be 1 to 255 visible ASCII characters.")
+
+
+def etag(ver: int) -> str:
+    """The entity tag of something at this version."""
+    return f'"{ver}"'
+
+
+def _version(if_match: str | None) -> int:
+    """The version that a client saw. One tag of ours, not weak and not `*`: who did not look may not decide."""
+    if if_match is None:
+        detail = "An If-Match header with the ETag that you saw is required, so that you change what you looked at."
+        raise Problem(428, "request.missing_version", detail)
+    if found := _ETAG.fullmatch(if_match.strip()):
+        return int(found[1])
+    raise Problem(412, "request.bad_version", "If-Match must be one ETag of this resource, as it was answered.")
 
 
 def _too_late() -> Problem:

@@ -229,7 +229,7 @@ class StepState(msgspec.Struct, omit_defaults=True):
 
     @property
     def done(self) -> bool:
-        return self.outcome in ("ok", "skipped")
+        return self.outcome in ("ok", "skipped", "resolved")
 
     @property
     def undone(self) -> bool:

@@ -28,6 +28,9 @@ SUB_LOOK = timedelta(hours=1)
 """A sub-saga's end wakes its parent; should it not, the parent looks by itself so often."""
 LOGGED_ATTEMPTS, LOGGED_EVERY = 5, 20
 ENDS = Counter("rialto_sagas_ended", "Sagas that ended", ["name", "status"])
+CALLS = Counter(
+    "rialto_saga_attempts", "Calls of steps and undos, by what became of them", ["name", "step", "operation", "outcome"]
+)
 
 log = getLogger("rialto.saga")
 
@@ -187,7 +190,7 @@ class Rounds:
         with self.sessions.write() as session:
             changed = store.change(session, held, turn)
             if changed:
-                definition.on_compensating(session, self._run(held))
+                definition.on_compensating(session, self.run_of(held))
         return changed
 
     def _try_again(self, held: Held, failed: list[Step[Any]], tired: list[str], entries: list[Entry]) -> bool:
@@ -349,7 +352,7 @@ class Rounds:
                 too_late = None
                 if status == COMPLETED:
                     held.cancel_reason = getattr(store.get(session, held.id), "cancel_reason", None)
-                hook(session, self._run(held))
+                hook(session, self.run_of(held))
                 if held.parent_id is not None:
                     store.wake(session, held.parent_id, held.at)
         if held.status != status:
@@ -359,7 +362,9 @@ class Rounds:
         self.ended(held.id)
         return False
 
-    def _run(self, held: Held) -> Run[Any]:
+    def run_of(self, held: Held) -> Run[Any]:
+        """The saga as its hooks see it."""
+
         def start(session: Session, definition: Saga[Any], key: str, data: Any) -> str:
             return self.begin(session, definition, key, data, held, None)
 
@@ -371,7 +376,10 @@ class Rounds:
         """Make all the calls at once, and wait for what becomes of each."""
         begun = time.perf_counter()
         under_way = [(step, method, self._send(held, step, method)) for step, method in calls]
-        return [_outcome_of(step, method, reply, begun) for step, method, reply in under_way]
+        outcomes = [_outcome_of(step, method, reply, begun) for step, method, reply in under_way]
+        for each, (step, method) in zip(outcomes, calls, strict=True):
+            CALLS.labels(held.name, step.name, "undo" if method is step.undo else "action", each.outcome).inc()
+        return outcomes
 
     def _send(self, held: Held, step: Step[Any], method: Callable[..., Any]) -> Reply | OutcomeUnknown:
         context = {

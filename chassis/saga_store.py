@@ -4,6 +4,7 @@ Whoever changes a saga's row holds its `ver` and raises it by one: a guarded upd
 to another instance, and stops without a further effect.
 """
 
+import dataclasses
 import functools
 import uuid
 from collections.abc import Collection
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Executable, Row, and_, bindparam, case, desc, func, insert, or_, select, tuple_, update
+from sqlalchemy import Executable, Row, bindparam, case, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from chassis.context import current_call
@@ -226,6 +227,12 @@ def claim(session: Session, row: Row[Any], data_type: type, owner: str, lease: t
     )
     if affected(session, taken) != 1:
         return None
+    data: Any = msgspec.json.decode(row.context, type=data_type)
+    return dataclasses.replace(held_of(row, data, at), attention=attention, ver=row.ver + 1)
+
+
+def held_of(row: Row[Any], data: Any, at: datetime) -> Held:
+    """A row as whoever would change it has to know it."""
     return Held(
         id=row.id,
         name=row.name,
@@ -233,15 +240,15 @@ def claim(session: Session, row: Row[Any], data_type: type, owner: str, lease: t
         key=row.key,
         status=row.status,
         stage=row.stage,
-        data=msgspec.json.decode(row.context, type=data_type),
+        data=data,
         trace_id=row.trace_id,
         steps=msgspec.convert(row.steps, dict[str, StepState]),
         cause=row.cause,
         cancel_reason=row.cancel_reason,
         deadline=row.deadline,
-        attention=attention,
+        attention=row.attention,
         parent_id=row.parent_id,
-        ver=row.ver + 1,
+        ver=row.ver,
         at=at,
     )
 
@@ -249,21 +256,6 @@ def claim(session: Session, row: Row[Any], data_type: type, owner: str, lease: t
 def get(session: Session, saga_id: str) -> Row[Any] | None:
     """One saga's row."""
     return run(session, _GET, of=saga_id).one_or_none()
-
-
-def find(
-    session: Session, status: str | None, name: str | None, limit: int, before: tuple[datetime, str] | None
-) -> list[Row[Any]]:
-    """Sagas, newest first; `before` is the creation time and id of the last one seen."""
-    query = select(saga).order_by(desc(saga.c.created_at), desc(saga.c.id)).limit(limit)
-    if status is not None:
-        query = query.where(saga.c.status == status)
-    if name is not None:
-        query = query.where(saga.c.name == name)
-    if before is not None:
-        at, saga_id = before
-        query = query.where(or_(saga.c.created_at < at, and_(saga.c.created_at == at, saga.c.id < saga_id)))
-    return list(session.execute(query))
 
 
 def log_of(session: Session, saga_ids: Collection[str]) -> dict[str, list[Row[Any]]]:

@@ -82,7 +82,12 @@ dead_letter = Table(
     Column("error", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("at", UtcDateTime, nullable=False),
+    Column("state", String(10), nullable=False, server_default="dead"),  # dead replayed dropped
+    Column("closed_at", UtcDateTime),
+    Column("author", String(100)),
+    Column("reason", Text),
     UniqueConstraint("handler", "event_id", name="uq_dead_letter_event"),
+    Index("ix_dead_letter_state_at", "state", "at"),
 )
 
 lease = Table(

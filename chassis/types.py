@@ -5,6 +5,7 @@ msgspec alone, no I/O, so that a contract can be imported anywhere.
 
 from collections.abc import Callable
 from datetime import datetime
+from types import FunctionType
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import msgspec
@@ -53,18 +54,34 @@ COMMON_REFUSALS = ("request.invalid", "auth.forbidden", "command.key_reused", "s
 
 
 def api(name: str) -> Callable[[C], C]:
-    """Declare a Protocol as the contract of service `name`; its methods then know where they are served."""
+    """Declare a Protocol as the contract of service `name`; its methods then know where they are served.
+
+    Those of the Protocols that it inherits are promised too: several services may share a part of their contracts.
+    """
 
     def mark(cls: C) -> C:
         cls.name = name  # type: ignore[attr-defined]
+        for base in cls.__mro__[1:]:
+            for method_name, method in vars(base).items():
+                if isinstance(method, FunctionType) and not method_name.startswith("_"):
+                    setattr(cls, method_name, _copy_of(method, f"{cls.__qualname__}.{method_name}"))
         for method_name, method in vars(cls).items():
-            if callable(method) and not method_name.startswith("_"):
-                method.__service__ = name
+            if isinstance(method, FunctionType) and not method_name.startswith("_"):
+                method.__service__ = name  # type: ignore[attr-defined]
                 if not hasattr(method, "__refusals__"):
-                    method.__refusals__ = ()
+                    method.__refusals__ = ()  # type: ignore[attr-defined]
         return cls
 
     return mark
+
+
+def _copy_of(method: FunctionType, qualname: str) -> FunctionType:
+    """A function of its own, so that it can be marked with a service of its own."""
+    copy = FunctionType(method.__code__, method.__globals__, method.__name__, method.__defaults__, method.__closure__)
+    copy.__kwdefaults__, copy.__doc__, copy.__module__ = method.__kwdefaults__, method.__doc__, method.__module__
+    copy.__annotations__, copy.__qualname__ = method.__annotations__, qualname
+    copy.__dict__.update(method.__dict__)
+    return copy
 
 
 def refuses(*codes: str) -> Callable[[F], F]:

@@ -7,6 +7,7 @@ import msgspec
 
 from chassis.types import Event, Message, api, event, refuses
 from contracts.common import Line, Sku, Text
+from contracts.operations import DeadLettersApi
 
 OrderId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 """Whom units are held for: an order's id, or the id of an amendment that needs more units than its order held."""
@@ -55,7 +56,7 @@ class StockChanged(Event):
 
 
 @api("inventory")
-class InventoryApi(Protocol):
+class InventoryApi(DeadLettersApi, Protocol):
     name: str
 
     @refuses("inventory.unknown_sku")

@@ -6,6 +6,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from chassis.types import Message, api
+from contracts.operations import DeadLettersApi
 
 Address = Annotated[str, msgspec.Meta(max_length=254, pattern=r"^[^\x00]*$")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
@@ -25,7 +26,7 @@ class Mail(Message):
 
 
 @api("notifications")
-class NotificationsApi(Protocol):
+class NotificationsApi(DeadLettersApi, Protocol):
     name: str
 
     def find(self, to: Address | None = None, limit: Limit = 20) -> list[Mail]:

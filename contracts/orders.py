@@ -14,6 +14,7 @@ from contracts.amendments import (
     SwapLine,
 )
 from contracts.common import Address, CartRef, PaymentMethod, Text, TimelineEntry
+from contracts.operations import DeadLettersApi, SagasApi
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -98,29 +99,6 @@ class Quote(Message):
     tax: Money
     total: Money
     expires_at: datetime
-
-
-class Saga(Message):
-    """One saga's row and its log. `status`: running, compensating, completed or compensated; `stage` counts from 0."""
-
-    id: str
-    name: str
-    version: int
-    key: str
-    status: str
-    stage: int
-    cause: str | None
-    deadline: datetime
-    wake_at: datetime
-    attention: str | None
-    created_at: datetime
-    updated_at: datetime
-    timeline: list[TimelineEntry]
-
-
-class SagaPage(Message):
-    items: list[Saga]
-    next_cursor: str | None
 
 
 class OrderMoney(Message):
@@ -288,7 +266,7 @@ class SagasForgotten(Event):
 
 
 @api("orders")
-class OrdersApi(Protocol):
+class OrdersApi(SagasApi, DeadLettersApi, Protocol):
     name: str
 
     @refuses("orders.cart_empty", "orders.not_sold_any_more", "shipping.not_serviceable", "carts.not_found")
@@ -342,18 +320,6 @@ class OrdersApi(Protocol):
         """Cancel an order that was not handed to the carrier. It is `cancelling`, and then `cancelled`, with all money
         given back; or as it was, where the carrier says that it is too late. A repeat changes nothing.
         """
-        ...
-
-    @refuses("sagas.bad_cursor")
-    def find_sagas(
-        self, status: str | None = None, name: str | None = None, limit: Limit = 20, cursor: str | None = None
-    ) -> SagaPage:
-        """Sagas of this service, newest first, each with its timeline."""
-        ...
-
-    @refuses("sagas.not_found")
-    def get_saga(self, saga_id: str) -> Saga:
-        """One saga with its whole timeline."""
         ...
 
     def money(self, after: str | None = None, limit: AuditLimit = 500) -> OrderMoneyPage:

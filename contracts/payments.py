@@ -8,6 +8,7 @@ import msgspec
 
 from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.common import PaymentMethod
+from contracts.operations import DeadLettersApi
 
 OrderId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
 PaymentId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
@@ -133,7 +134,7 @@ class PaymentResolved(Event):
 
 
 @api("payments")
-class PaymentsApi(Protocol):
+class PaymentsApi(DeadLettersApi, Protocol):
     """A payment belongs to an order and has an id, by default the order's. It is paid by parts: gift cards of the
     customer's, and at most one card."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from chassis.types import Event, Message, Money, api, event, refuses
+from contracts.operations import DeadLettersApi
 
 # PostgreSQL takes no NUL, a name of blanks is none, and `$` alone would let a line end pass.
 Name = Annotated[str, msgspec.Meta(pattern=r"^\s*[^\x00\s][^\x00]*$", max_length=200)]
@@ -110,7 +111,7 @@ class ProductChanged(Event):
 
 
 @api("products")
-class ProductsApi(Protocol):
+class ProductsApi(DeadLettersApi, Protocol):
     name: str
 
     @refuses("products.bad_cursor")

@@ -5,6 +5,7 @@ from typing import Annotated, Protocol
 import msgspec
 
 from chassis.types import Message, Money, api, refuses
+from contracts.operations import DeadLettersApi
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 
@@ -18,7 +19,7 @@ class Assessment(Message):
 
 
 @api("risk")
-class RiskApi(Protocol):
+class RiskApi(DeadLettersApi, Protocol):
     """For other services and for staff."""
 
     name: str

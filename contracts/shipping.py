@@ -7,6 +7,7 @@ import msgspec
 
 from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.common import Address
+from contracts.operations import DeadLettersApi
 
 OrderId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
 ParcelId = OrderId
@@ -100,7 +101,7 @@ class OrderDelivered(Event):
 
 
 @api("shipping")
-class ShippingApi(Protocol):
+class ShippingApi(DeadLettersApi, Protocol):
     name: str
 
     @refuses("shipping.not_serviceable")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from chassis.operator_types import Age, Filter, LetterState, Reason, SagaStatus
 from chassis.types import Message, Money
 from contracts.common import Address, Amount, PaymentMethod, Text
 from contracts.orders import Incident
@@ -106,10 +107,40 @@ class OrderQuery(Body):
 
 
 class SagaQuery(Body):
-    status: Annotated[str, msgspec.Meta(max_length=20)] | None = None
-    name: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+    """`stuck`: what goes nowhere until somebody acts. `older_than_s` counts from the saga's beginning."""
+
+    status: SagaStatus | None = None
+    name: Filter | None = None
+    stuck: bool | None = None
+    attention: bool | None = None
+    older_than_s: Age | None = None
+    text: Filter | None = None
     limit: Limit = 20
     cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class DeadLetterQuery(Body):
+    service: Filter | None = None
+    handler: Filter | None = None
+    state: LetterState = "dead"
+    limit: Limit = 20
+    cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class Because(Body):
+    """Why an operator does it: kept with what they do."""
+
+    reason: Reason
+
+
+class SkipStep(Because):
+    step: Filter
+
+
+class Resolve(Because):
+    """`step` where more than one needs attention."""
+
+    step: Filter | None = None
 
 
 # --- answers that join services

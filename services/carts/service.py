@@ -13,6 +13,7 @@ from nameko.timer import timer
 from chassis.commands import command
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase
+from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.leases import take_lease
@@ -42,7 +43,7 @@ class CartSettings(Message):
     cart_sweep_s: Annotated[int, msgspec.Meta(ge=1)]
 
 
-class CartsService:
+class CartsService(DeadLetterOperations):
     name = "carts"
 
     call = provided(Call, CallContext())

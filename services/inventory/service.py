@@ -3,6 +3,7 @@
 from chassis.commands import command, undo
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase
+from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.outbox import Relay
@@ -18,7 +19,7 @@ from services.inventory.domain import merged
 from services.inventory.models import Base
 
 
-class InventoryService:
+class InventoryService(DeadLetterOperations):
     name = "inventory"
 
     call = provided(Call, CallContext())

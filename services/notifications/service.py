@@ -12,6 +12,7 @@ from nameko.timer import timer
 
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase, now
+from chassis.dead_letters import DeadLetterOperations
 from chassis.events import handles
 from chassis.leases import take_lease
 from chassis.provide import provided
@@ -53,7 +54,7 @@ class MailSettings(Message):
     smtp_url: Annotated[str, msgspec.Meta(pattern=r"^(smtps?://\S+)?$")] | None = None
 
 
-class NotificationsService:
+class NotificationsService(DeadLetterOperations):
     name = "notifications"
 
     call = provided(Call, CallContext())

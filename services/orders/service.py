@@ -8,11 +8,11 @@ import msgspec
 from nameko.dependency_providers import Config
 from sqlalchemy.exc import IntegrityError
 
-from chassis import saga_store
 from chassis.commands import answer, claim, peek, store_result
 from chassis.context import Call
 from chassis.cursors import decode_cursor, encode_cursor
 from chassis.db import Database, WorkerDatabase
+from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.outbox import Relay
@@ -20,6 +20,7 @@ from chassis.provide import provided
 from chassis.prune import Pruner
 from chassis.rpc import call_async, remote, rpc
 from chassis.saga_engine import Sagas
+from chassis.saga_operations import SagaOperations
 from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Money
@@ -35,9 +36,7 @@ from contracts.orders import (
     OrderMoneyPage,
     OrderPage,
     Quote,
-    Saga,
     SagaHealth,
-    SagaPage,
     SagasForgotten,
     Totals,
     WaitS,
@@ -57,7 +56,7 @@ from services.orders.saga import PLACE_ORDER
 LOOK_AGAIN_S = 0.25
 
 
-class OrdersService(Amending, Repairing):
+class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
     name = "orders"
 
     call = provided(Call, CallContext())
@@ -154,26 +153,6 @@ class OrdersService(Amending, Repairing):
             rows = store.find(session, customer_id, status, limit + 1, before)
             more = encode_cursor((rows[limit - 1].created_at, rows[limit - 1].id)) if len(rows) > limit else None
             return OrderPage(items=store.views(session, rows[:limit], self.call.is_staff()), next_cursor=more)
-
-    @rpc
-    def find_sagas(
-        self, status: str | None = None, name: str | None = None, limit: Limit = 20, cursor: str | None = None
-    ) -> SagaPage:
-        self.call.require_operator()
-        before = _position(cursor, "sagas.bad_cursor")
-        with self.db.read() as session:
-            rows = saga_store.find(session, status, name, limit + 1, before)
-            more = encode_cursor((rows[limit - 1].created_at, rows[limit - 1].id)) if len(rows) > limit else None
-            return SagaPage(items=store.saga_views(session, rows[:limit]), next_cursor=more)
-
-    @rpc
-    def get_saga(self, saga_id: str) -> Saga:
-        self.call.require_operator()
-        with self.db.read() as session:
-            row = saga_store.get(session, saga_id)
-            if row is None:
-                raise ServiceError("sagas.not_found", f"There is no saga {saga_id!r} here.")
-            return store.saga_views(session, [row])[0]
 
     @rpc
     def money(self, after: str | None = None, limit: AuditLimit = 500) -> OrderMoneyPage:

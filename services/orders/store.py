@@ -146,7 +146,7 @@ def money(session: Session, after: str | None, limit: int) -> list[contract.Orde
 def views(session: Session, orders: Sequence[Row[Any]], for_staff: bool) -> list[contract.Order]:
     """Orders with their amendments and timelines, and with what is known of the payment while a saga is running.
 
-    Why an outcome is unknown is told to staff alone: it speaks of machines.
+    Why an outcome is unknown is told to staff alone, for it speaks of machines; so is what operators did.
     """
     amended = amendments.of_orders(session, [order.id for order in orders if order.amended])
     sagas = {order.id: _sagas_of(order, amended.get(order.id, [])) for order in orders}
@@ -206,7 +206,7 @@ def _view(
             action_url=amendments.challenge_url(running.steps) if running else None,
         ),
         shipment=contract.ShipmentState(status=order.shipment_status, tracking=order.tracking),
-        timeline=[_entry(line, for_staff) for line in log],
+        timeline=[_entry(line, for_staff) for line in log if for_staff or line.operation != "operator"],
         created_at=order.created_at,
         review=order.review,
         amendments=amended,
@@ -238,29 +238,6 @@ def _entry(line: Row[Any], for_staff: bool = True) -> TimelineEntry:
         service=line.service,
         detail=line.detail if for_staff or line.outcome != "unknown" else None,
     )
-
-
-def saga_views(session: Session, rows: Sequence[Row[Any]]) -> list[contract.Saga]:
-    """Sagas with their timelines."""
-    logs = saga_store.log_of(session, [row.id for row in rows])
-    return [
-        contract.Saga(
-            id=row.id,
-            name=row.name,
-            version=row.version,
-            key=row.key,
-            status=row.status,
-            stage=row.stage,
-            cause=f"{row.cause['step']}: {row.cause['code']}" if row.cause else None,
-            deadline=row.deadline,
-            wake_at=row.wake_at,
-            attention=row.attention,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            timeline=[_entry(line) for line in logs[row.id]],
-        )
-        for row in rows
-    ]
 
 
 def saga_health(session: Session, definitions: Definitions) -> contract.SagaHealth:

@@ -6,6 +6,7 @@ from typing import Literal
 from chassis.commands import Outside, command, undo
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase, now
+from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.hooks import HookReader, SignedHooks, is_first
@@ -45,7 +46,7 @@ HOOKS = {
 """The acquirer's calls, and what they tell of. Others are taken, and change nothing."""
 
 
-class PaymentsService:
+class PaymentsService(DeadLetterOperations):
     name = "payments"
 
     call = provided(Call, CallContext())

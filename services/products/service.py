@@ -7,6 +7,7 @@ import msgspec
 from chassis.commands import command
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase
+from chassis.dead_letters import DeadLetterOperations
 from chassis.events import handles
 from chassis.outbox import Relay
 from chassis.provide import provided
@@ -39,7 +40,7 @@ class ShopSettings(Message):
     currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 
 
-class ProductsService:
+class ProductsService(DeadLetterOperations):
     name = "products"
 
     call = provided(Call, CallContext())

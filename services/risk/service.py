@@ -3,6 +3,7 @@
 from chassis.commands import answer, claim, store_refusal, store_result, undo
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase
+from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.provide import provided
@@ -22,7 +23,7 @@ class RiskSettings(Message):
     risk_rules: Rules
 
 
-class RiskService:
+class RiskService(DeadLetterOperations):
     name = "risk"
 
     call = provided(Call, CallContext())

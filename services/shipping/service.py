@@ -5,6 +5,7 @@ from functools import partial
 from chassis.commands import Outside, command, undo
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase, now
+from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.hooks import HookReader, SignedHooks, is_first
@@ -34,7 +35,7 @@ from services.shipping.quotes import KeptQuotes, Quotes
 from services.shipping.reconciliation import reconcile
 
 
-class ShippingService:
+class ShippingService(DeadLetterOperations):
     name = "shipping"
 
     call = provided(Call, CallContext())

@@ -159,6 +159,7 @@ def test_roles_are_an_operators_to_give(shop: System, staff: Desk, ada: Customer
 
 # --- who may
 
+ACTIONS = ("retry", "pause", "resume", "skip-step", "force-compensate", "resolve")
 GATES = {
     "customer": [
         ("DELETE", "/v1/sessions/current"),
@@ -187,6 +188,10 @@ GATES = {
         ("PATCH", "/v1/users/x"),
         ("GET", "/v1/sagas"),
         ("GET", "/v1/sagas/x"),
+        *(("POST", f"/v1/sagas/x/{action}") for action in ACTIONS),
+        ("GET", "/v1/dead-letters"),
+        ("POST", "/v1/dead-letters/orders/1/replay"),
+        ("POST", "/v1/dead-letters/orders/1/drop"),
         ("GET", "/v1/audit"),
         ("POST", "/v1/audit/repair"),
     ],
@@ -558,16 +563,53 @@ def test_the_acquirers_hooks_need_its_signature(shop: System) -> None:
 # --- operators, and the gateway itself
 
 
-def test_sagas_are_listed_with_their_timelines(staff: Desk, ada: Customer, lamp: str) -> None:
+def test_sagas_are_listed_and_shown_with_their_timelines(staff: Desk, ada: Customer, lamp: str) -> None:
     order = delivered_to(ada, lamp)
     page = answered(
-        staff.http.get("/v1/sagas?status=completed&name=place_order&limit=100"), 200, "items", "next_cursor"
+        staff.http.get(f"/v1/sagas?status=completed&name=place_order&text={order['id']}"), 200, "items", "next_cursor"
     )
-    (saga,) = [each for each in page["items"] if each["key"] == order["id"]]
-    assert answered(staff.http.get(f"/v1/sagas/{saga['id']}"), 200) == saga
+    (found,) = page["items"]
+    assert (found["key"], page["next_cursor"], page["missing"]) == (order["id"], None, [])
+    answer = staff.http.get(f"/v1/sagas/{found['id']}")
+    saga = answered(answer, 200, "steps", "signals", "children", "allowed")
+    assert {name: saga[name] for name in found} == found
+    assert answer.headers["etag"] == f'"{saga["ver"]}"'
     assert [entry["step"] for entry in saga["timeline"]] == [entry["step"] for entry in order["timeline"]]
+    assert saga["allowed"] == []
     refused(staff.http.get("/v1/sagas/none"), 404, "sagas.not_found")
     refused(staff.http.get("/v1/sagas?cursor=tampered"), 400, "sagas.bad_cursor")
+    refused(staff.http.get("/v1/sagas?status=broken"), 422, "request.invalid")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_an_action_needs_the_version_that_was_seen(staff: Desk, ada: Customer, lamp: str, action: str) -> None:
+    order = delivered_to(ada, lamp)
+    (found,) = staff.call("GET", "/v1/sagas", params={"text": order["id"]})["items"]
+    path, body = f"/v1/sagas/{found['id']}/{action}", {"reason": "a test of the fence", "step": "book_shipment"}
+    if action not in ("skip-step", "resolve"):
+        del body["step"]
+
+    def ask(**headers: str) -> httpx.Response:
+        return staff.http.post(path, json=body, headers=headers)
+
+    refused(ask(), 428, "request.missing_version")
+    refused(ask(**{"If-Match": "*"}), 412, "request.bad_version")
+    refused(ask(**{"If-Match": f'W/"{found["ver"]}"'}), 412, "request.bad_version")
+    refused(ask(**{"If-Match": f'"{found["ver"] - 1}"'}), 412, "sagas.stale")
+    problem = refused(ask(**{"If-Match": f'"{found["ver"]}"'}), 409, "sagas.not_allowed")
+    assert problem["detail"] == "It has ended: there is nothing left to decide."
+    assert staff.call("GET", "/v1/sagas", params={"text": order["id"]})["items"] == [found]
+    refused(staff.http.post("/v1/sagas/none/retry", json={"reason": "why not"}, headers={"If-Match": '"1"'}),
+            404, "sagas.not_found")  # fmt: skip
+
+
+def test_dead_letters_are_listed_and_those_that_are_not_there_refused(staff: Desk) -> None:
+    page = answered(staff.http.get("/v1/dead-letters?service=notifications"), 200, "items", "next_cursor", "missing")
+    assert page == {"items": [], "next_cursor": None, "missing": []}
+    body = {"reason": "a test of what is not there"}
+    for path in ("notifications/1/replay", "notifications/1/drop", "users/1/drop", "orders/x/replay"):
+        refused(staff.http.post(f"/v1/dead-letters/{path}", json=body), 404, "dead_letters.not_found")
+    refused(staff.http.get("/v1/dead-letters?cursor=tampered"), 400, "dead_letters.bad_cursor")
 
 
 def test_the_books_agree(staff: Desk) -> None:

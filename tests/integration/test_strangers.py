@@ -78,6 +78,14 @@ def read(shop: Shop, service: str) -> sqlite3.Connection:
     return sqlite3.connect(shop.config["DB_URIS"][f"{service}:Base"].removeprefix("sqlite:///"))
 
 
+HEARERS = [service for service in SERVICES if "find_dead_letters" in promised(service)]
+LETTERS: dict[str, dict[str, Any]] = {
+    "find_dead_letters": {},
+    "replay_dead_letter": {"letter_id": 1, "reason": "because I can"},
+    "drop_dead_letter": {"letter_id": 1, "reason": "because I can"},
+}
+
+
 def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
     """Each method: what a stranger asks of it, and the code that it must refuse with."""
     forbidden, cart = "auth.forbidden", {"customer_id": on.id}
@@ -129,6 +137,10 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "orders.find": ({"customer_id": on.id}, ANSWERED),
         "orders.find_sagas": ({}, forbidden),
         "orders.get_saga": ({"saga_id": on.saga}, forbidden),
+        "orders.operate_saga": (
+            {"saga_id": on.saga, "action": "pause", "ver": 1, "reason": "because I can"},
+            forbidden,
+        ),
         "orders.money": ({}, forbidden),
         "orders.saga_health": ({}, forbidden),
         "orders.incidents": ({}, forbidden),
@@ -161,6 +173,11 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "risk.assess": (risk, forbidden),
         "risk.forget": (risk, forbidden),
         "risk.get": ({"order_id": on.order}, forbidden),
+        **{
+            f"{service}.{method}": (arguments, forbidden)
+            for service in HEARERS
+            for method, arguments in LETTERS.items()
+        },
     }
 
 
