@@ -19,8 +19,7 @@ from eventlet.event import Event as GreenEvent
 from nameko.constants import AMQP_URI_CONFIG_KEY, HEADER_PREFIX
 from nameko.extensions import DependencyProvider
 from nameko.standalone.events import get_event_exchange
-from prometheus_client import Gauge
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -37,7 +36,6 @@ BATCH = 100
 POLL_S = 0.5
 CONFIRM_TIMEOUT_S = 5.0
 LEASE_S = 10.0
-LAG = Gauge("rialto_outbox_rows", "Events that were committed and not yet sent", ["service"])
 
 _KEEP = insert(outbox)
 _returned = outbox.c.attention.is_not(None)
@@ -136,8 +134,6 @@ class Relay(DependencyProvider):
         with self.sessions.read() as session:
             rows = session.execute(_NEXT.limit(BATCH)).all()
             stuck = session.execute(_STUCK).all()
-            count = len(rows) + len(stuck) if len(rows) < BATCH else count_waiting(session)
-            LAG.labels(self.container.service_name).set(count)
         if not (rows or stuck) or not self._has_lease():
             return False
         faults.before(faults.PUBLISH)
@@ -231,8 +227,3 @@ class Relay(DependencyProvider):
     def _close(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
         drop(connection)
-
-
-def count_waiting(session: Session) -> int:
-    """How many events were committed and not yet sent."""
-    return session.scalar(select(func.count()).select_from(outbox)) or 0

@@ -1,4 +1,4 @@
-"""`call = CallContext()`: what each service has besides its own: who calls, log lines with ids, metrics of its own."""
+"""`call = CallContext()`: what each service has besides its own: who calls, log lines with ids, metrics."""
 
 import gc
 import time
@@ -9,7 +9,9 @@ from nameko.extensions import DependencyProvider
 from prometheus_client import Counter, Histogram
 
 from chassis.context import Call, bind, from_context_data
+from chassis.db import Database
 from chassis.errors import ServiceError
+from chassis.gauges import STATE
 from chassis.logs import bind_service
 from chassis.metrics import MetricsServer
 
@@ -34,6 +36,19 @@ class CallContext(DependencyProvider):
         bind_service(self.container.service_name)
         gc.freeze()  # what is imported by now stays; looking through it again and again costs a tenth of the CPU
         gc.set_threshold(GC_ALLOCATIONS)
+
+    def start(self) -> None:
+        for database in self._databases():
+            STATE.watch(self.container.service_name, database.sessions)
+
+    def stop(self) -> None:
+        for _ in self._databases():
+            STATE.forget(self.container.service_name)
+
+    kill = stop
+
+    def _databases(self) -> list[Database]:
+        return [each for each in self.container.dependencies if isinstance(each, Database)]
 
     def get_dependency(self, worker_ctx: Any) -> Call:
         call = from_context_data(worker_ctx.data)
