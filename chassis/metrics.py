@@ -14,11 +14,6 @@ from prometheus_client import Gauge, make_wsgi_app
 HUB_PAUSE_S = Gauge(
     "rialto_hub_pause_seconds", "Longest time that this process's hub did not turn, in this minute and the one before"
 )
-DIFFERENCES = Gauge(
-    "rialto_reconciliation_differences",
-    "What the last reconciliation found that nothing explains, by what was compared",
-    ["service", "compared"],
-)
 PROBE_EVERY_S = 0.05
 WINDOW_S = 60.0
 TOLD_ABOVE_S = 0.1
