@@ -38,6 +38,8 @@ MODELS = {
 }
 LARGER = {
     "an order, three instances": Whole(SagaModel(ORDER, instances=3), 24_661, 29),
+    "an order, nothing left out": Whole(SagaModel(ORDER, reduced=False), 184_450, 34),
+    "an order, operators": Whole(OperatedSaga(ORDER), 107_525, 34),
 }
 
 
