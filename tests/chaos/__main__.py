@@ -27,7 +27,7 @@ from scripts.plan import SERVICES
 from scripts.postgresql import cluster
 from scripts.processes import CannotStart, wait_until
 from tests.chaos import ledger, nemesis, report, verdict
-from tests.chaos.customers import Customer, Journal
+from tests.chaos.customers import ON_GIFT_CARD, Customer, Journal
 from tests.chaos.pauses import Pauses
 from tests.e2e.shopping import Desk
 from tests.e2e.system import OPERATOR, System
@@ -140,8 +140,7 @@ def _play(wishes: Wishes, system: System, source: ledger.Source) -> Facts:
     customers = [
         Customer(wishes.seed, number, system.url, scarce + plenty, journal) for number in range(wishes.customers)
     ]
-    for customer in customers:
-        customer.sign_up()
+    _welcome(system, customers)
     acts = nemesis.plan(wishes.seed, wishes.seconds, LEASE_S, units)
     breaker = nemesis.Nemesis(system, acts, wishes.folder / verdict.ACTS)
     pauses = Pauses(system, breaker)
@@ -160,6 +159,16 @@ def _stock_up(system: System) -> tuple[list[str], list[str]]:
     with Desk(system.url) as desk:
         desk.log_in(OPERATOR["OPERATOR_EMAIL"], OPERATOR["OPERATOR_PASSWORD"])
         return tuple([desk.sell(stock=units) for _ in range(count)] for count, units in (SCARCE, PLENTY))  # type: ignore[return-value]
+
+
+def _welcome(system: System, customers: list[Customer]) -> None:
+    """Give each an account and a gift card."""
+    with Desk(system.url) as desk:
+        desk.log_in(OPERATOR["OPERATOR_EMAIL"], OPERATOR["OPERATOR_PASSWORD"])
+        for customer in customers:
+            gift = {"customer_id": customer.sign_up(), "amount": {"amount": ON_GIFT_CARD, "currency": "EUR"}}
+            headers = {"Idempotency-Key": f"gift-{customer.name}"}
+            customer.gift_card = desk.call("POST", "/v1/gift-cards", json=gift, headers=headers)["id"]
 
 
 @contextmanager

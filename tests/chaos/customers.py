@@ -26,6 +26,10 @@ CARDS = {
     "tok_challenge": (3, "confirmed"),
 }
 """Cards with their shares, and what an order by each has to come to when nothing breaks and all is there."""
+WAYS = {"card": 8, "gift_card": 1, "split": 3}
+"""Ways to pay with their shares: a split takes a part from the gift card, and the rest from the card."""
+ON_GIFT_CARD, PART = 30_000, 700
+GIFT_CARD_EMPTY = "payments.gift_card_insufficient"
 DECISIONS = {"approve": 3, "refuse": 1}
 """What a card's owner decides at the bank, with their shares."""
 CANCELS = 0.2
@@ -59,6 +63,7 @@ class Wish:
     """What a customer means to do with one order, from its begin to its end."""
 
     lines: dict[str, int]
+    way: str
     card: str
     decision: str  # should the bank ask
     cancel_after_s: float | None
@@ -67,18 +72,24 @@ class Wish:
     def draw(cls, chance: random.Random, skus: list[str]) -> "Wish":
         lines = {sku: chance.choice((1, 1, 1, 2)) for sku in chance.sample(skus, 2)}
         (card,) = chance.choices(list(CARDS), [share for share, _ in CARDS.values()])
+        (way,) = chance.choices(list(WAYS), list(WAYS.values()))
         (decision,) = chance.choices(list(DECISIONS), list(DECISIONS.values()))
         after_s = chance.uniform(*CANCELS_AFTER_S)
-        return cls(lines, card, decision, after_s if chance.random() < CANCELS else None)
+        return cls(lines, way, card, decision, after_s if chance.random() < CANCELS else None)
 
     @property
-    def comes_to(self) -> str:
-        """What the order has to come to when nothing breaks, all is there, and nobody cancels."""
-        return (
-            "orders.challenge_refused"
-            if (self.card, self.decision) == ("tok_challenge", "refuse")
-            else CARDS[self.card][1]
-        )
+    def comes_to(self) -> list[str]:
+        """What the order may come to when nothing breaks, all is there, and nobody cancels."""
+        refused = self.card == "tok_challenge" and self.decision == "refuse"
+        by_card = "orders.challenge_refused" if refused else CARDS[self.card][1]
+        ends = {"card": [by_card], "gift_card": ["confirmed", GIFT_CARD_EMPTY], "split": [by_card, GIFT_CARD_EMPTY]}
+        return ends[self.way]
+
+    def method(self, gift_card: str) -> dict[str, Any]:
+        """How it is paid, for the API."""
+        card, gift = {"type": "card", "token": self.card}, {"type": "gift_card", "id": gift_card}
+        part = {**gift, "amount": {"amount": PART, "currency": "EUR"}}
+        return {"card": card, "gift_card": gift, "split": {"type": "split", "parts": [part, card]}}[self.way]
 
 
 class GaveUp(Exception):
@@ -93,12 +104,15 @@ class Customer:
         self.chance = random.Random(f"{seed}:{self.name}")
         self.email = BLOCKED if number == 0 else f"{self.name}@rialto.example"
         self.skus, self.journal, self.orders = skus, journal, 0
+        self.gift_card = ""
         self.http = httpx.Client(base_url=url, timeout=ANSWER_S)
 
-    def sign_up(self) -> None:
+    def sign_up(self) -> str:
+        """Answers the customer's id."""
         person = {"email": self.email, "password": PASSWORD, "name": "Ada"}
         self._ask("POST", "/v1/users", json=person, headers={"Idempotency-Key": f"{self.name}-account"})
         self._log_in()
+        return str(self._ask("GET", "/v1/me").json()["id"])
 
     def _log_in(self) -> None:
         self.http.headers.pop("Authorization", None)
@@ -128,7 +142,7 @@ class Customer:
 
     def _place(self, key: str, wish: Wish) -> dict[str, Any] | None:
         """Order what is in the cart; None if the shop refuses it."""
-        body = {"shipping_address": ADDRESS, "payment_method": {"type": "card", "token": wish.card}}
+        body = {"shipping_address": ADDRESS, "payment_method": wish.method(self.gift_card)}
         self.journal.note("wants", customer=self.name, key=key, comes_to=wish.comes_to, **asdict(wish))
         answer = self._ask("POST", "/v1/orders", json=body, headers={"Idempotency-Key": key})
         told = answer.json()

@@ -37,7 +37,7 @@ def minute(tmp_path_factory: pytest.TempPathFactory, everything: bool) -> Left:
 
 def play(var: Path, database: str, seconds: str) -> Left:
     faulthandler.cancel_dump_traceback_later()  # it takes longer than a test may, and has limits of its own
-    wishes = {"SECONDS": seconds, "SEED": SEED, "VAR": str(var), "DB": database, "CUSTOMERS": "8", "KEEP": ""}
+    wishes = {"SECONDS": seconds, "SEED": SEED, "VAR": str(var), "DB": database, "CUSTOMERS": "12", "KEEP": ""}
     wishes["PYTHONPATH"] = str(ROOT)
     with (var / "printed").open("wb") as log:
         chaos = start((sys.executable, "-m", "tests.chaos"), wishes, log, signal="TERM")
@@ -246,7 +246,7 @@ def run(minute: Left) -> verdict.Run:
 def saga_with(run: verdict.Run, status: str, card: str) -> dict[str, object]:
     """One of the sagas of orders by this card that ended so."""
     keys = {line["order"]: line["key"] for line in verdict.told(run, "placed")}
-    cards = {line["key"]: line["card"] for line in verdict.told(run, "wants")}
+    cards = {line["key"]: line["card"] for line in verdict.told(run, "wants") if line["way"] == "card"}
     return next(
         saga for saga in run.books.sagas if saga["status"] == status and cards.get(keys.get(saga["key"], "")) == card
     )
