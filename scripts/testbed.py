@@ -21,7 +21,7 @@ from scripts.postgresql import cluster
 from scripts.processes import ROOT, CannotStart, dies_with_us
 
 LANES = (
-    ("tests/unit", "tests/contract", "tests/component"),
+    ("tests/unit", "tests/contract", "tests/component", "tests/machines"),
     ("tests/integration", "tests/architecture", "tests/model"),
     ("tests/e2e", "tests/chaos"),
     ("tests/faults",),
