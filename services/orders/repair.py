@@ -190,7 +190,8 @@ class Repairing:
             )
             orphan = each.kind == "authorize" and each.ours is None
             findings.append((finding, partial(_void, payments, each.key) if orphan else None))
-        return Compared(findings, found.complete and found.count == len(found.differences))
+        whole = found.complete and found.count == len(found.differences) and len(cards.broken) < LISTED
+        return Compared(findings, whole)
 
     def _stock(self) -> Compared:
         """Each open reservation is held for an order or amendment that is being worked at."""
