@@ -30,6 +30,7 @@ what is wrong, and why:
   make ops ARGS="show 6f1c… --io"                 with inputs and outputs, secrets masked
   make ops ARGS="dead-letters --service notifications"
   make ops ARGS="audit"
+  make ops ARGS="repair"                          compare with the other companies now, mend what is safe
 
 what to do about it (the reason is kept with your name):
   make ops ARGS="retry 6f1c… --reason 'the carrier is back'"
@@ -113,6 +114,10 @@ def settle(desk: Desk, asked: argparse.Namespace) -> Any:
 
 def audit(desk: Desk, asked: argparse.Namespace) -> Any:
     return desk.call("GET", "/v1/audit")
+
+
+def repair(desk: Desk, asked: argparse.Namespace) -> Any:
+    return desk.call("POST", "/v1/audit/repair")
 
 
 def pages(desk: Desk, path: str, wishes: dict[str, Any], limit: int) -> Any:
@@ -240,6 +245,21 @@ def print_audit(found: Any, asked: argparse.Namespace) -> None:
     ]
     table(("", "check", "", "detail"), rows, empty="Nothing was checked.")
     print("\nthe books agree" if found["holds"] else "\nthe books do NOT agree")
+    print_incidents(found)
+
+
+def print_repaired(found: Any, asked: argparse.Namespace) -> None:
+    print_incidents(found)
+    if found["unasked"]:
+        print(f"Could not be compared: {', '.join(found['unasked'])}.")
+
+
+def print_incidents(found: Any) -> None:
+    rows = [
+        (each["state"], each["kind"], each["subject"], each["order_id"] or "", each["first_seen"], each["detail"])
+        for each in (*found["incidents"], *found["mended"])
+    ]
+    table(("state", "kind", "subject", "of", "since", "what differs"), rows, empty="No incident is open.")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> None:
@@ -342,6 +362,7 @@ def parser() -> argparse.ArgumentParser:
         letter.add_argument("--reason", required=True, help="kept with your name")
 
     add("audit", "do stock, money and sagas agree? Exit code 1 if not", audit, print_audit)
+    add("repair", "compare the books with the other companies' now, and mend what is safe", repair, print_repaired)
     return top
 
 
