@@ -72,13 +72,14 @@ class Wait(Generic[D]):
 @dataclass(frozen=True)
 class Sub(Generic[D]):
     """A step that starts another saga of the same service, under `key(data)` and with `make(data)`, and waits for its
-    end."""
+    end. `begun(session, run, sub_id)` runs in the commit that starts it."""
 
     name: str
     definition: "Saga[Any]"
     key: Callable[[D], str]
     make: Callable[[D], Message]
     when: Callable[[D, Results], bool] | None = None
+    begun: "Callable[[Session, Run[D], str], None] | None" = None
 
 
 @dataclass(frozen=True)

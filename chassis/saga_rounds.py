@@ -287,7 +287,9 @@ class Rounds:
                 return False
             child = store.by_key(session, sub.definition.name, key)
             if child is None:
-                self.begin(session, sub.definition, key, sub.make(held.data), held, sub.name)
+                sub_id = self.begin(session, sub.definition, key, sub.make(held.data), held, sub.name)
+                if sub.begun is not None:
+                    sub.begun(session, self.run_of(held), sub_id)
             if child is None or child.status not in ENDED:
                 return False
             if child.status == COMPENSATED:

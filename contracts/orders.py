@@ -8,10 +8,15 @@ import msgspec
 from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.amendments import (
     Amendment,
+    Decisions,
+    Exchange,
     RefundTo,
+    Return,
     ReturnedLine,
     ReturnLine,
+    ReturnLines,
     SwapLine,
+    SwapLines,
 )
 from contracts.common import Address, CartRef, PaymentMethod, Text, TimelineEntry
 from contracts.operations import DeadLettersApi, SagasApi
@@ -192,7 +197,7 @@ class OrderCancelled(Event):
 
 @event("orders", "return_requested", subscribers=("notifications.on_return_requested",))
 class ReturnRequested(Event):
-    """The customer may send these units back until `expires_at`; `return_id` may be an exchange's."""
+    """The customer may send these units back until `expires_at`."""
 
     order_id: str
     return_id: str
@@ -320,6 +325,97 @@ class OrdersApi(SagasApi, DeadLettersApi, Protocol):
         """Cancel an order that was not handed to the carrier. It is `cancelling`, and then `cancelled`, with all money
         given back; or as it was, where the carrier says that it is too late. A repeat changes nothing.
         """
+        ...
+
+    @refuses(
+        "orders.not_found",
+        "orders.not_changeable",
+        "orders.in_progress",
+        "orders.key_reused",
+        "orders.not_in_order",
+        "orders.not_sold_any_more",
+        "orders.payment_method_required",
+        "orders.unknown_payment_method",
+        "payments.gift_card_insufficient",
+        "payments.one_card",
+        "payments.unknown_gift_card",
+        "payments.unsupported_method",
+        "shipping.not_serviceable",
+    )
+    def change(
+        self,
+        order_id: str,
+        shipping_address: Address | None = None,
+        lines: SwapLines | None = None,
+        payment_method: PaymentMethod | None = None,
+        *,
+        key: str,
+    ) -> Order:
+        """Change a confirmed order before it is handed to the carrier: all that is asked, or nothing.
+
+        Units that stay keep their price, new ones have that of now; another address is quoted anew. A higher total is
+        paid with `payment_method`, a lower one is refunded. `payment_method` alone pays everything with it, and
+        refunds what was paid before.
+        """
+        ...
+
+    @refuses(
+        "orders.not_found", "orders.not_returnable", "orders.in_progress", "orders.key_reused", "orders.not_in_order"
+    )
+    def begin_return(self, order_id: str, lines: ReturnLines, refund_to: RefundTo = "original", *, key: str) -> Return:
+        """Send units of a delivered order back, within the return window. It waits for staff to look at them."""
+        ...
+
+    @refuses("orders.return_not_found", "orders.already_decided", "orders.return_expired", "orders.in_progress")
+    def decide_return(self, return_id: str, decisions: Decisions, *, key: str) -> Return:
+        """What staff found, for every line, once (staff). The same again gives the same answer.
+
+        `return_id` may be an exchange's: then the answer tells of the old units, and nothing is refunded.
+        """
+        ...
+
+    @refuses(
+        "orders.not_found",
+        "orders.not_exchangeable",
+        "orders.in_progress",
+        "orders.key_reused",
+        "orders.not_in_order",
+        "orders.not_a_variant",
+        "orders.not_sold_any_more",
+        "orders.payment_method_required",
+        "orders.unknown_payment_method",
+        "payments.gift_card_insufficient",
+        "payments.one_card",
+        "payments.unknown_gift_card",
+        "payments.unsupported_method",
+    )
+    def begin_exchange(
+        self, order_id: str, lines: SwapLines, payment_method: PaymentMethod | None = None, *, key: str
+    ) -> Exchange:
+        """Exchange units of a delivered order, within the return window, for another variant of the same product.
+
+        A higher price is paid with `payment_method`, a lower one refunded. The new units go out at once.
+        """
+        ...
+
+    @refuses("orders.not_found")
+    def returns(self, order_id: str) -> list[Return]:
+        """An order's returns, the oldest first."""
+        ...
+
+    @refuses("orders.not_found", "orders.return_not_found")
+    def get_return(self, order_id: str, return_id: str) -> Return:
+        """One return of an order."""
+        ...
+
+    @refuses("orders.not_found")
+    def exchanges(self, order_id: str) -> list[Exchange]:
+        """An order's exchanges, the oldest first."""
+        ...
+
+    @refuses("orders.not_found", "orders.exchange_not_found")
+    def get_exchange(self, order_id: str, exchange_id: str) -> Exchange:
+        """One exchange of an order."""
         ...
 
     def money(self, after: str | None = None, limit: AuditLimit = 500) -> OrderMoneyPage:

@@ -7,6 +7,7 @@ import msgspec
 
 from chassis.operator_types import Age, Filter, LetterState, Reason, SagaStatus
 from chassis.types import Message, Money
+from contracts.amendments import Decisions, RefundTo, ReturnLines, SwapLines
 from contracts.common import Address, Amount, PaymentMethod, Text
 from contracts.orders import Incident
 from contracts.payments import CustomerId, GiftCard
@@ -98,6 +99,30 @@ class PlaceOrder(Body):
 
 class CancelOrder(Body):
     reason: Text
+
+
+class ChangeOrder(Body):
+    """At least one. Alone, `payment_method` pays all anew; with others, it pays what the change costs."""
+
+    shipping_address: Address | None = None
+    lines: SwapLines | None = None
+    payment_method: PaymentMethod | None = None
+
+
+class ReturnGoods(Body):
+    lines: ReturnLines
+    refund_to: RefundTo = "original"
+
+
+class DecideReturn(Body):
+    decisions: Decisions
+
+
+class ExchangeGoods(Body):
+    """`payment_method` is needed where the new units cost more."""
+
+    lines: SwapLines
+    payment_method: PaymentMethod | None = None
 
 
 class OrderQuery(Body):

@@ -9,7 +9,7 @@ from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from chassis import saga_store
-from chassis.db import now, run, table_of
+from chassis.db import affected, now, run, table_of
 from chassis.saga import StepState
 from chassis.types import Message, Money
 from contracts import amendments as contract
@@ -71,6 +71,18 @@ def get(session: Session, amendment_id: str) -> Row[Any] | None:
     return run(session, _GET, of=amendment_id).one_or_none()
 
 
+def require(session: Session, amendment_id: str) -> Row[Any]:
+    """An amendment that there is."""
+    row: Row[Any] = run(session, _GET, of=amendment_id).one()
+    return row
+
+
+def saga_of(session: Session, amendment_id: str) -> str | None:
+    """The saga that makes this amendment."""
+    row = get(session, amendment_id)
+    return row.saga_id if row is not None else None
+
+
 def open_of(session: Session, order_id: str) -> Row[Any] | None:
     """The order's open amendment, if there is one."""
     return run(session, _OPEN, order=order_id).one_or_none()
@@ -101,7 +113,7 @@ def change(session: Session, amendment_id: str, before: Collection[str] | None =
     statement = update(_amendments).where(_amendments.c.id == amendment_id, _amendments.c.closed_at.is_(None))
     if before is not None:
         statement = statement.where(_amendments.c.status.in_(before))
-    return run(session, statement.values(updated_at=now(session), **values)).rowcount == 1
+    return affected(session, statement.values(updated_at=now(session), **values)) == 1
 
 
 def close(session: Session, amendment_id: str, status: str, **values: Any) -> bool:
@@ -113,7 +125,7 @@ def parcel_moved(session: Session, amendment_id: str, status: str, tracking: str
     """Note how far an exchange's parcel is, never back."""
     lower = [name for name, rank in SHIPMENT_RANK.items() if rank < SHIPMENT_RANK[status]]
     moved = update(_amendments).where(_amendments.c.id == amendment_id, _amendments.c.shipment_status.in_(lower))
-    run(session, moved.values(shipment_status=status, tracking=tracking, updated_at=now(session)))
+    affected(session, moved.values(shipment_status=status, tracking=tracking, updated_at=now(session)))
 
 
 def sagas_of(row: Row[Any]) -> list[str]:
@@ -190,7 +202,6 @@ def _taken_back(row: Row[Any]) -> contract.Return:
 def exchange_view(session: Session, row: Row[Any]) -> contract.Exchange:
     terms = terms_of(row, SwapTerms)
     decided = {decision.sku: decision for decision in terms.decisions or ()}
-    difference = terms.charge.amount - terms.refund.amount
     return contract.Exchange(
         id=row.id,
         order_id=row.order_id,
@@ -201,7 +212,7 @@ def exchange_view(session: Session, row: Row[Any]) -> contract.Exchange:
             )
             for swap in terms.swaps
         ],
-        difference=Money(amount=difference, currency=terms.charge.currency),
+        difference=terms.difference,
         created_at=row.created_at,
         updated_at=row.updated_at,
         shipment_status=row.shipment_status,

@@ -4,9 +4,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from chassis.errors import ServiceError
 from chassis.outbox import publish
-from chassis.saga import Results, Run, Saga, Step
+from chassis.saga import Run, Saga, Step
 from contracts.carts import CartsApi
 from contracts.inventory import InventoryApi
 from contracts.orders import OrderCancelled, OrderRejected
@@ -15,23 +14,8 @@ from contracts.risk import RiskApi
 from contracts.shipping import ShippingApi
 from services.orders import amendments, store
 from services.orders.domain import Placed, reason_for, status_with
-from services.orders.flows import about, announce, cancel_instead
+from services.orders.flows import CHALLENGE_S, about, announce, cancel_instead, challenged, heed_challenge
 from services.orders.terms import UNSERVED
-
-CHALLENGE_S = 900.0
-"""How long a customer has to approve a payment at their bank."""
-
-
-def challenged(data: Any, results: Results) -> bool:
-    """Whether the bank wants the customer to approve the payment."""
-    return bool(results.get("authorize_payment", {}).get("status") == "requires_action")
-
-
-def heed_challenge(data: Any, payload: dict[str, Any]) -> Any:
-    """Go on if the customer approved."""
-    if not payload["authorized"]:
-        raise ServiceError("orders.challenge_refused", f"The bank says: {payload.get('reason') or 'not approved'}.")
-    return data
 
 
 def mark_rejecting(session: Session, run: Run[Placed]) -> None:

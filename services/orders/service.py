@@ -2,7 +2,7 @@
 
 import time
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from nameko.dependency_providers import Config
@@ -25,7 +25,7 @@ from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Money
 from contracts.carts import Cart, CartsApi
-from contracts.common import Address, CartRef, PaymentMethod, PaymentPart
+from contracts.common import Address, CartRef, PaymentMethod
 from contracts.inventory import InventoryApi
 from contracts.orders import (
     AuditLimit,
@@ -48,8 +48,9 @@ from contracts.users import Profile, UsersApi
 from services.orders import amendments, store
 from services.orders.amending import Amending, same
 from services.orders.domain import MOVING, STATES, Placed, price, status_with, totals
-from services.orders.flows import CANCEL
+from services.orders.flows import CANCEL, CHANGE, EXCHANGE, RETURN, TAKE_BACK
 from services.orders.models import Base
+from services.orders.paying import method_of, require_payable
 from services.orders.repair import Repairing, RepairSettings
 from services.orders.saga import PLACE_ORDER
 
@@ -64,7 +65,7 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner(SagasForgotten)
     relay = Relay()
-    sagas = Sagas(PLACE_ORDER, CANCEL)
+    sagas = Sagas(PLACE_ORDER, CANCEL, CHANGE, RETURN, EXCHANGE, TAKE_BACK)
 
     repairs = provided(RepairSettings, Settings(RepairSettings))
 
@@ -103,8 +104,8 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
             cart = self.carts.get(CartRef(customer_id=customer_id))
             lines, sums, _ = self._priced(cart, shipping_address)
             self._require_price(sums.total, expected_total)
-            method = _method_of(profile.result(), payment_method)
-            self._require_payable(sums.total, method, customer_id)
+            method = method_of(profile.result(), payment_method)
+            require_payable(self.payments, sums.total, method, customer_id)
             order = _new_order(profile.result(), cart, lines, sums, shipping_address, method)
             placed = Placed(
                 order_id=order["id"],
@@ -169,15 +170,17 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
 
     @handles(PaymentResolved)
     def on_payment_resolved(self, resolved: PaymentResolved) -> None:
-        saga_id = store.saga_of(self.db.session, resolved.payment_id)
+        session, of = self.db.session, resolved.payment_id
+        saga_id = store.saga_of(session, of) or amendments.saga_of(session, of)
         if saga_id is not None:
             told = dict(authorized=resolved.authorized, reason=resolved.reason)
-            self.sagas.signal(self.db.session, saga_id, "challenge", told)
+            self.sagas.signal(session, saga_id, "challenge", told)
 
     @handles(ShipmentMoved)
     def on_shipment_moved(self, moved: ShipmentMoved) -> None:
         if moved.parcel_id != moved.order_id:
-            return  # not the order's own parcel
+            amendments.parcel_moved(self.db.session, moved.parcel_id, moved.status, moved.tracking)
+            return
         state = store.shipment_moved(self.db.session, moved.order_id, moved.status, moved.tracking)
         if state is not None and state not in MOVING:  # one whose saga runs takes it up at its end
             store.move(self.db.session, moved.order_id, status_with(moved.status))
@@ -204,17 +207,6 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
                 "The total has risen since you saw it. Please look at it once more, and order again.",
                 {"total": msgspec.to_builtins(total)},
             )
-
-    def _require_payable(self, total: Money, method: PaymentMethod, customer_id: str) -> None:
-        """A customer who pays in another way than by one card is told at once what is wrong with it."""
-        if method.type == "card":
-            return
-        try:
-            self.payments.check(total, method, customer_id)
-        except ServiceError as exc:
-            field = exc.details.get("field")
-            details = {**exc.details, "field": f"payment_{field}"} if isinstance(field, str) else exc.details
-            raise ServiceError(exc.code, exc.message, details) from None
 
     def _placed_before(self, claimed: str, asked: dict[str, Any]) -> str | None:
         with self.db.read() as session:
@@ -246,38 +238,6 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
             if saga_id is None or self.sagas.wait_for_end(saga_id, min(left_s, LOOK_AGAIN_S)):
                 break
         return self._view(order_id)
-
-
-def _method_of(profile: Profile, asked: PaymentMethod) -> PaymentMethod:
-    """The method to pay with: saved cards, also inside of a split, are named by their tokens."""
-    if asked.type == "split":
-        parts = [_card_of(profile, part, f"parts[{n}].") for n, part in enumerate(asked.parts or [])]
-        return msgspec.structs.replace(asked, parts=parts)
-    return _card_of(profile, asked, "")
-
-
-Way = TypeVar("Way", PaymentMethod, PaymentPart)
-
-
-def _card_of(profile: Profile, asked: Way, path: str) -> Way:
-    if asked.type == "gift_card" and asked.id is not None:
-        return asked
-    if asked.type == "card" and asked.id is not None:
-        saved = next((each for each in profile.payment_methods if each.id == asked.id), None)
-        if saved is None:
-            raise ServiceError(
-                "orders.unknown_payment_method",
-                "You have no payment method with this id.",
-                {"field": f"payment_method.{path}id"},
-            )
-        return msgspec.structs.replace(asked, id=None, token=saved.token)
-    if asked.type != "card" or not asked.token:
-        raise ServiceError(
-            "orders.unknown_payment_method",
-            'Pay by {"type": "card", "token": …}, by a saved one {"id": …}, or by {"type": "gift_card", "id": …}.',
-            {"field": f"payment_method.{path}type"},
-        )
-    return asked
 
 
 def _new_order(

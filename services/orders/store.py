@@ -10,7 +10,7 @@ from sqlalchemy import Executable, Row, and_, bindparam, desc, insert, or_, sele
 from sqlalchemy.orm import Session
 
 from chassis import saga_store
-from chassis.db import now, run, table_of
+from chassis.db import affected, now, run, table_of
 from chassis.saga import COMPENSATING, Saga, StepState
 from chassis.types import Money
 from contracts import orders as contract
@@ -48,6 +48,8 @@ def _ship(status: str) -> Executable:
     values: dict[str, Any] = dict(
         shipment_status=status, tracking=bindparam("number"), updated_at=bindparam("next_updated_at")
     )
+    if status == "delivered":
+        values["delivered_at"] = bindparam("next_updated_at")
     return update(_orders).where(_OF, _orders.c.shipment_status.in_(lower)).values(values).returning(_orders.c.status)
 
 
@@ -93,7 +95,7 @@ def move(session: Session, order_id: str, to: str, **values: Any) -> bool:
 
 def change(session: Session, order_id: str, **values: Any) -> None:
     """Set columns of an order, whatever state it is in."""
-    run(session, update(_orders).where(_OF).values(updated_at=now(session), **values), of=order_id)
+    affected(session, update(_orders).where(_orders.c.id == order_id).values(updated_at=now(session), **values))
 
 
 def next_sequence(session: Session, order_id: str) -> int:

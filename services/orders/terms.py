@@ -71,6 +71,11 @@ class SwapTerms(Message):
     expires_at: datetime | None = None
     decisions: list[Decision] | None = None
 
+    @property
+    def difference(self) -> Money:
+        """What it costs (above zero) or gives back (below)."""
+        return Money(amount=self.charge.amount - self.refund.amount, currency=self.charge.currency)
+
 
 def reason_for(code: str) -> str:
     """The sentence for the code that an amendment was rejected with."""
@@ -188,6 +193,12 @@ def require_all_decided(skus: Iterable[str], decisions: Sequence[Decision]) -> N
         raise _invalid("decisions", f"Decide once on each of {', '.join(sorted(asked))}, and on nothing else.")
 
 
+def require_same_decisions(before: Sequence[Decision], given: Sequence[Decision]) -> None:
+    """Refuse to decide differently the second time."""
+    if {each.sku: each for each in before} != {each.sku: each for each in given}:
+        raise ServiceError("orders.already_decided", "Something else was decided on these lines already.")
+
+
 def settle_return(
     lines: Sequence[OrderLine], terms: ReturnTerms, decisions: Sequence[Decision], shipping: int, kept: int
 ) -> tuple[list[OrderLine], ReturnTerms]:
@@ -292,6 +303,12 @@ def swap_terms(
         refund=Money(amount=max(-difference, 0), currency=currency),
         method=method,
     )
+
+
+def replacing(terms: SwapTerms, kept: int) -> SwapTerms:
+    """The terms on which everything that the shop has of the customer's money is paid anew, and given back."""
+    amount = Money(amount=kept, currency=terms.charge.currency)
+    return msgspec.structs.replace(terms, charge=amount, refund=amount, replaces=True)
 
 
 def require_method(terms: SwapTerms, method: PaymentMethod | None) -> None:
