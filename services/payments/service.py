@@ -167,10 +167,12 @@ class PaymentsService(DeadLetterOperations):
     def acquirer_hook(self, signature: str, body: str, *, key: str = "") -> None:
         with self.db.read() as session:
             hook = self.hooks.read(signature, body, now(session))
-        kind = HOOKS.get(hook.kind)
-        if kind is None:
-            return
-        moved = hook.data_as(Movement)
+            kind = HOOKS.get(hook.kind)
+            if kind is None:
+                return
+            moved = hook.data_as(Movement)
+            if store.is_known(session, kind, moved.key):
+                return  # as nearly always: the acquirer's answer was here first
         with self.db.write() as session:
             if is_first(session, "acquirer_hook", hook):
                 store.heard(session, kind, moved.key, moved.authorization_key, moved.code)

@@ -40,6 +40,7 @@ _HOLD_MOVED = (
     .where(_asked, is_card)
     .with_for_update(of=_part)
 )
+_KNOWN = select(_movement.c.id).where(_asked, _movement.c.state == DONE)
 _TURN = update(_movement).where(_asked, _movement.c.state == ASKED)
 _CAPTURE_OR_VOID = select(_movement.c.kind, _movement.c.command_key).where(
     or_(
@@ -225,6 +226,11 @@ def happened(session: Session, kind: str, key: str) -> Row[Any] | None:
 def find_moved(session: Session, kind: str, key: str) -> Row[Any] | None:
     """The card's part that a movement belongs to, locked, with the movement's amount as `moved`."""
     return run(session, _HOLD_MOVED, asked=kind, under=key).one_or_none()
+
+
+def is_known(session: Session, kind: str, key: str) -> bool:
+    """Whether a movement is known to have happened already, so that hearing of it changes nothing."""
+    return run(session, _KNOWN, asked=kind, under=key).first() is not None
 
 
 def refused(session: Session, kind: str, key: str) -> bool:
