@@ -188,18 +188,6 @@ def _transaction(session: Session, options: dict[str, Any]) -> Iterator[Transact
             transaction.close()
 
 
-@contextmanager
-def savepoint(session: Session) -> Iterator[None]:
-    """Undo what the block wrote, and only that, when an exception leaves it. Inside a write transaction."""
-    try:
-        with session.connection().begin_nested():  # the session joins now, or it would join the savepoint alone
-            yield
-    except Exception:
-        _forget_notes(session)
-        session.expunge_all()
-        raise
-
-
 def _notes(session: Session) -> list[tuple[str, Callable[[Any], None]]]:
     hooks: dict[str, Callable[[Any], None]] = session.info.get(_ON_COMMIT, {})
     return [(name, do) for name, do in hooks.items() if name in session.info]

@@ -22,7 +22,6 @@ from chassis.db import (
     insert_new,
     new_engine,
     now,
-    savepoint,
     shift_clock,
 )
 from chassis.errors import OutcomeUnknown, ServiceError
@@ -216,19 +215,8 @@ def test_a_note_sets_something_off_once_and_only_after_the_commit(database):
     assert seen == [("n", 1)]
 
 
-def test_the_end_of_a_savepoint_sets_nothing_off(database):
-    seen = []
-    database.on_commit("note", seen.append)
-    with database.write() as session:
-        with savepoint(session):
-            put(session)
-            session.info["note"] = "n"
-        assert seen == []
-    assert seen == ["n"]
-
-
-@pytest.mark.parametrize("savepoint", [False, True])
-def test_what_was_undone_sets_nothing_off(database, savepoint):
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_was_undone_sets_nothing_off(database, refused):
     seen = []
     database.on_commit("note", seen.append)
     worker = WorkerDatabase(database.factory)
@@ -240,7 +228,7 @@ def test_what_was_undone_sets_nothing_off(database, savepoint):
         @command
         def note(self, *, key: str) -> None:
             self.db.session.info["note"] = "n"
-            raise ServiceError("note.no", "No.") if savepoint else ZeroDivisionError
+            raise ServiceError("note.no", "No.") if refused else ZeroDivisionError
 
     service = worker_factory(NoteService, db=worker)
     with pytest.raises((ServiceError, ZeroDivisionError)):
