@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, cast
 
 import eventlet
+import msgspec
 import nameko_sqlalchemy
 from nameko_sqlalchemy.database import DatabaseWrapper
 from prometheus_client import Counter
@@ -93,6 +94,7 @@ def new_engine(uri: str, pool_size: int) -> Engine:
     """An engine with the settings that this platform's promises rest on. Side effect: none until it connects."""
     # hide_parameters: an exception's text goes to the log, and the values are customers'
     options: dict[str, Any] = {"max_overflow": 0, "pool_timeout": POOL_WAIT_S, "hide_parameters": True}
+    options |= {"json_serializer": _to_json, "json_deserializer": msgspec.json.decode}
     if not uri.startswith("sqlite"):  # a server's connections are shared by all instances of all services
         return create_engine(uri, **options, pool_size=min(pool_size, POSTGRES_POOL), pool_pre_ping=True)
     own_waiting = {"timeout": 0, "check_same_thread": False}
@@ -100,6 +102,10 @@ def new_engine(uri: str, pool_size: int) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -19,7 +19,7 @@ from eventlet.event import Event as GreenEvent
 from nameko.constants import AMQP_URI_CONFIG_KEY, HEADER_PREFIX
 from nameko.extensions import DependencyProvider
 from nameko.standalone.events import get_event_exchange
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -34,6 +34,8 @@ from chassis.types import Event
 
 BATCH = 100
 POLL_S = 0.5
+GATHER_S = 0.02
+"""So long events of other transactions may join those that are about to be sent: a batch costs as much as one."""
 CONFIRM_TIMEOUT_S = 5.0
 LEASE_S = 10.0
 
@@ -43,9 +45,13 @@ _NEXT = (
     select(outbox)
     .where(outbox.c.attention.is_(None), outbox.c.aggregate_id.not_in(select(outbox.c.aggregate_id).where(_returned)))
     .order_by(outbox.c.id)
+    .limit(BATCH)
 )
 """What nothing holds up; an event that was returned holds up the later ones of its aggregate."""
 _STUCK = select(outbox).where(_returned).order_by(outbox.c.id).limit(10)
+_THESE = outbox.c.id.in_(bindparam("these", expanding=True))
+_REMOVE = delete(outbox).where(_THESE)
+_MARK = update(outbox).where(_THESE).values(attention="no queue of a subscriber took it")
 
 log = getLogger("rialto.outbox")
 
@@ -127,23 +133,22 @@ class Relay(DependencyProvider):
                 self._close()
             with eventlet.Timeout(POLL_S, False):
                 self._wanted.wait()
+            eventlet.sleep(GATHER_S)
             self._wanted = GreenEvent()
 
     def _send_batch(self) -> bool:
         """Send up to BATCH events, and a few that were returned before; True if there may be more."""
         with self.sessions.read() as session:
-            rows = session.execute(_NEXT.limit(BATCH)).all()
-            stuck = session.execute(_STUCK).all()
+            rows, stuck = run(session, _NEXT).all(), run(session, _STUCK).all()
         if not (rows or stuck) or not self._has_lease():
             return False
         faults.before(faults.PUBLISH)
         sent, unroutable = self._send([*stuck, *rows])
         faults.after(faults.PUBLISH)
         with self.sessions.write() as session:
-            session.execute(delete(outbox).where(outbox.c.id.in_(sent)))
+            run(session, _REMOVE, these=sent)
             if unroutable:
-                note = "no queue of a subscriber took it"
-                session.execute(update(outbox).where(outbox.c.id.in_(unroutable)).values(attention=note))
+                run(session, _MARK, these=unroutable)
         return len(rows) == BATCH and bool(sent)
 
     def _has_lease(self) -> bool:
