@@ -145,6 +145,31 @@ def test_a_profile_has_addresses_by_name_and_payment_methods(ada: Customer) -> N
     assert answered(ada.http.get("/v1/me"), 200) == {**me, "name": "Ada L."}
 
 
+def test_staff_issue_a_gift_card_once_and_its_owner_sees_and_spends_it(
+    shop: System, staff: Desk, ada: Customer, lamp: str
+) -> None:
+    me = ada.call("GET", "/v1/me")
+    asked = {"customer_id": me["id"], "amount": {"amount": 700, "currency": "EUR"}}
+    refused(ada.http.post("/v1/gift-cards", json=asked), 403, "auth.forbidden")
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    card = answered(staff.http.post("/v1/gift-cards", json=asked, headers=key), 201)
+    assert answered(staff.http.post("/v1/gift-cards", json=asked, headers=key), 201) == card
+    assert card["balance"] == asked["amount"]
+    assert ada.call("GET", "/v1/me")["gift_cards"] == [card]
+    bad = {**asked, "amount": {**asked["amount"], "cents": 1}}
+    problem = refused(staff.http.post("/v1/gift-cards", json=bad), 422, "request.invalid")
+    assert [error["field"] for error in problem["errors"]] == ["amount.cents"]
+    ada.fill(lamp)
+    twice = {"type": "split", "parts": [CARD, CARD | {"amount": asked["amount"]}]}
+    problem = refused(place(ada, body={"payment_method": twice}), 422, "payments.one_card")
+    assert [error["field"] for error in problem["errors"]] == ["payment_method.parts[1].type"]
+    halves = {"type": "split", "parts": [{"type": "gift_card", "id": card["id"], "amount": asked["amount"]}, CARD]}
+    order = answered(place(ada, body={"payment_method": halves}, headers={"Prefer": "wait=10"}), 201)
+    assert (order["status"], order["payment"]["method"]) == ("confirmed", "split")
+    (left,) = ada.call("GET", "/v1/me")["gift_cards"]
+    assert (left["balance"]["amount"], left["held"]["amount"]) == (0, 0)
+
+
 def test_roles_are_an_operators_to_give(shop: System, staff: Desk, ada: Customer) -> None:
     me = ada.call("GET", "/v1/me")
     body = {"roles": ["customer", "staff"]}
