@@ -218,13 +218,15 @@ class Saga(Generic[D]):
 
 class StepState(msgspec.Struct, omit_defaults=True):
     """What the saga knows of one step. `outcome` and `undo` are "" until something is known; besides what came of a
-    call they may be `skipped` and `resolved`, which an operator decided. Times are UTC epoch seconds."""
+    call they may be `skipped` and `resolved`, which an operator decided. Times are UTC epoch seconds. `before`: the
+    data as they were until this wait learned something, which the undos of earlier steps go by."""
 
     outcome: str = ""
     result: Any = None
     attempts: int = 0
     refused_since: float | None = None
     until: float | None = None
+    before: Any = None
     undo: str = ""
     undo_attempts: int = 0
 

@@ -103,7 +103,7 @@ class Rounds:
         stage = definition.stages[held.stage]
         if held.stage < definition.no_return and (too_late := _too_late(held)):
             return self._turn_round(definition, held, *too_late)
-        if not wanted(stage, held):
+        if not wanted(stage, held, held.data):
             return self._advance(definition, held, [])
         if stage.wait is not None:
             return self._wait_round(definition, held, stage.wait)
@@ -114,8 +114,8 @@ class Rounds:
     # --- forward
 
     def _forward_round(self, definition: Saga[Any], held: Held, stage: Stage[Any]) -> bool:
-        pending = [step for step in wanted(stage, held) if not held.state(step.name).done]
-        outcomes = self._call(held, [(step, step.action) for step in pending])
+        pending = [step for step in wanted(stage, held, held.data) if not held.state(step.name).done]
+        outcomes = self._call(held, [(step, step.action, held.data) for step in pending])
         entries = [_note(held, each) for each in outcomes]
         refused = next((each for each in outcomes if each.outcome == "refused"), None)
         if refused is not None and stage.kind != "retriable":
@@ -159,7 +159,7 @@ class Rounds:
         """The next stage that has something to do; the decision is a stage to enter even if it has not."""
         following = held.stage + 1
         while following < len(definition.stages) and following != definition.no_return:
-            if wanted(definition.stages[following], held, data):
+            if wanted(definition.stages[following], held, data or held.data):
                 break
             following += 1
         return following
@@ -268,6 +268,7 @@ class Rounds:
         if signal is not None and wait.learn is not None:
             try:
                 data = wait.learn(held.data, signal.payload)
+                state.before = msgspec.to_builtins(held.data)
             except ServiceError as exc:
                 state.outcome = "refused"
                 if not may_turn:
@@ -306,7 +307,7 @@ class Rounds:
         pending = self._to_undo(definition, held)
         if not pending:
             return self._end(definition, held, COMPENSATED, definition.on_compensated, [])
-        outcomes = self._call(held, [(step, step.undo) for step in pending if step.undo])
+        outcomes = self._call(held, [(step, step.undo, data) for step, data in pending if step.undo])
         entries = []
         for each in outcomes:
             state = held.state(each.step.name)
@@ -324,15 +325,21 @@ class Rounds:
         pause_s = max(self.limits.pause_s(step, attempts[step.name]) for step in failed)
         return self._let_go(held, pause_s, max(attempts.values()), values, entries)
 
-    def _to_undo(self, definition: Saga[Any], held: Held) -> list[Step[Any]]:
-        """What is undone next: the latest stage that has something left. One that needs attention holds back none."""
-        batch: list[Step[Any]] = []
-        for stage in reversed(definition.stages[: held.stage + 1]):
-            states = [
-                (step, held.state(step.name)) for step in wanted(stage, held) if isinstance(step, Step) and step.undo
+    def _to_undo(self, definition: Saga[Any], held: Held) -> list[tuple[Step[Any], Any]]:
+        """What is undone next, with the data that its action went by: the latest stage that has something left.
+
+        One that needs attention holds back none.
+        """
+        batch: list[tuple[Step[Any], Any]] = []
+        for index in reversed(range(held.stage + 1)):
+            stage, data = definition.stages[index], data_at(definition, held, index)
+            undoable = [step for step in wanted(stage, held, data) if isinstance(step, Step) and step.undo]
+            left = [
+                step
+                for step in undoable
+                if held.state(step.name).outcome != "refused" and not held.state(step.name).undone
             ]
-            left = [step for step, state in states if state.outcome != "refused" and not state.undone]
-            batch += left
+            batch += [(step, data) for step in left]
             if any(held.state(step.name).undo_attempts < self.limits.attention_attempts for step in left):
                 break
         return batch
@@ -374,21 +381,21 @@ class Rounds:
 
     # --- calling
 
-    def _call(self, held: Held, calls: list[tuple[Step[Any], Callable[..., Any]]]) -> list[Outcome]:
+    def _call(self, held: Held, calls: list[tuple[Step[Any], Callable[..., Any], Any]]) -> list[Outcome]:
         """Make all the calls at once, and wait for what becomes of each."""
         begun = time.perf_counter()
-        under_way = [(step, method, self._send(held, step, method)) for step, method in calls]
+        under_way = [(step, method, self._send(held, step, method, data)) for step, method, data in calls]
         outcomes = [_outcome_of(step, method, reply, begun) for step, method, reply in under_way]
-        for each, (step, method) in zip(outcomes, calls, strict=True):
+        for each, (step, method, _) in zip(outcomes, calls, strict=True):
             CALLS.labels(held.name, step.name, "undo" if method is step.undo else "action", each.outcome).inc()
         return outcomes
 
-    def _send(self, held: Held, step: Step[Any], method: Callable[..., Any]) -> Reply | OutcomeUnknown:
+    def _send(self, held: Held, step: Step[Any], method: Callable[..., Any], data: Any) -> Reply | OutcomeUnknown:
         context = {
             "trace_id": held.trace_id,
             "caller": {"service": self.service, "saga_id": held.id, "roles": []},
         }
-        arguments = {**step.arguments(held.data), "key": f"{held.id}:{step.name}"}
+        arguments = {**step.arguments(data), "key": f"{held.id}:{step.name}"}
         timeout_s = self.limits.timeout_s(step)
         try:
             return self.client.send(
@@ -398,10 +405,18 @@ class Rounds:
             return exc
 
 
-def wanted(stage: Stage[Any], held: Held, data: Any = None) -> list[Any]:
-    """The parts of a stage that this saga does not leave out; `data` if it has just learned some."""
+def wanted(stage: Stage[Any], held: Held, data: Any) -> list[Any]:
+    """The parts of a stage that a saga with these data does not leave out."""
     results = held.results()
-    return [part for part in stage.parts() if part.when is None or part.when(data or held.data, results)]
+    return [part for part in stage.parts() if part.when is None or part.when(data, results)]
+
+
+def data_at(definition: Saga[Any], held: Held, index: int) -> Any:
+    """The data as they were at a stage, before what later waits learned."""
+    for stage in definition.stages[index + 1 : held.stage + 1]:
+        if stage.wait is not None and (state := held.steps.get(stage.wait.name)) and state.before is not None:
+            return msgspec.convert(state.before, definition.data)
+    return held.data
 
 
 def _too_late(held: Held) -> tuple[str, str, str] | None:

@@ -146,7 +146,7 @@ class Case:
             ]
         if self.phase != "forward":
             return []
-        parts = wanted(self.definition.stages[self.row.stage], self.held)
+        parts = wanted(self.definition.stages[self.row.stage], self.held, self.held.data)
         return [part.name for part in parts if not self.held.state(part.name).done and self._has_tried_long(part)]
 
     def _has_tried_long(self, part: Step[Any] | Wait[Any] | Sub[Any]) -> bool:
