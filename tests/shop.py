@@ -36,6 +36,11 @@ class Shop:
     acquirer: Sandbox
     carrier: Sandbox
     client: RpcClient
+    runner: ServiceRunner
+
+    def stop(self, service: str) -> None:
+        """End the one instance of a service, as if nobody ran it."""
+        self.runner.service_map[service].stop()
 
     def sell(self, sku: str, price: int, stock: int) -> None:
         """Put an article on sale."""
@@ -121,7 +126,7 @@ def running_shop(config: dict[str, Any], acquirer: Sandbox, carrier: Sandbox, **
     try:
         client = runner.service_map["orders"].shared_extensions[RpcClient]
         with ClusterRpcProxy(config, timeout=20) as rpc:
-            yield Shop(rpc, config, acquirer, carrier, client)
+            yield Shop(rpc, config, acquirer, carrier, client, runner)
     finally:
         runner.kill()
 
