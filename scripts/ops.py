@@ -161,7 +161,9 @@ def state(saga: Any) -> str:
 
 def print_saga(saga: Any, asked: argparse.Namespace) -> None:
     print(f"{saga['name']} v{saga['version']}  {saga['id']}  of {saga['service']}, key {saga['key']}")
-    print(f"  {saga['status']}, {saga['phase']}, stage {saga['stage']}, version {saga['ver']}; {state(saga)}")
+    more = state(saga)
+    shown = [saga["status"], saga["phase"], f"stage {saga['stage']}", f"version {saga['ver']}"]
+    print(f"  {', '.join(shown)}{'' if more == saga['status'] else f'; {more}'}")
     print(f"  begun {moment(saga['created_at'])}, last commit {moment(saga['updated_at'])}, deadline "
           f"{moment(saga['deadline'])}")  # fmt: skip
     if saga["phase"] != "ended":
@@ -221,7 +223,7 @@ def print_saga(saga: Any, asked: argparse.Namespace) -> None:
 
 
 def print_acted(saga: Any, asked: argparse.Namespace) -> None:
-    print(f"done: {asked.command} of {saga['id']}; it is {saga['phase']} at version {saga['ver']} now, {state(saga)}")
+    print(f"done: {asked.command} of {saga['id']}; it is {state(saga)} at version {saga['ver']} now")
 
 
 def print_letters(found: Any, asked: argparse.Namespace) -> None:

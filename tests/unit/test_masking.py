@@ -1,0 +1,62 @@
+"""What operators are shown holds no secret, and stays readable."""
+
+import pytest
+
+from chassis.masking import DEEPEST, HIDDEN, MASKED, masked, masked_text
+
+
+@pytest.mark.parametrize("name", [name for name in MASKED if name != "email"])
+def test_a_field_of_the_table_is_hidden_whatever_is_in_it(name):
+    for value in ("abc", 12, ["abc"], {"a": "abc"}):
+        assert masked({name: value}) == {name: HIDDEN}
+
+
+def test_a_name_that_ends_in_one_of_the_table_is_masked_as_that_one():
+    assert masked({"customer_email": "ada@rialto.example", "hook_secret": "s", "TOKEN": "t"}) == {
+        "customer_email": "a***@rialto.example",
+        "hook_secret": HIDDEN,
+        "TOKEN": HIDDEN,
+    }
+
+
+def test_what_is_no_secret_stays_as_it_is():
+    shown = {
+        "id": "0f3c9a7be1d94c0f8a51e2b7c6d5a4f3",
+        "sku": "LAMP-1",
+        "amount": 1999,
+        "at": "2026-11-24T04:00:00Z",
+        "tokens": 3,
+        "has_token": True,
+        "email": None,
+        "tracking": "RL-000000012345",
+    }
+    assert masked(shown) == shown
+
+
+def test_addresses_keep_their_first_letter_and_their_domain():
+    assert masked({"email": "ada.lovelace@rialto.example"}) == {"email": "a***@rialto.example"}
+    assert masked({"email": "no address"}) == {"email": HIDDEN}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mail to ada@rialto.example failed", "mail to a***@rialto.example failed"),
+        ("tok_visa was refused", "*** was refused"),
+        ("Bearer abc.def", "***"),
+        ("eyJhbGciOi.eyJzdWIi.c2ln is old", "*** is old"),
+        ("amqp://guest:secret@host/", "amqp://***@host/"),
+        ("card 4242 4242 4242 4242", "card ***"),
+        ("order 4242424242424241", "order 4242424242424241"),  # no card number: its check digit is wrong
+    ],
+)
+def test_sentences_lose_what_looks_like_a_secret(text, shown):
+    assert masked_text(text) == shown
+    assert masked({"detail": [text]}) == {"detail": [shown]}
+
+
+def test_what_nests_too_deep_is_hidden():
+    value = "open"
+    for _ in range(DEEPEST + 2):
+        value = {"in": value}
+    assert "open" not in str(masked(value))
