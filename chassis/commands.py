@@ -70,8 +70,9 @@ def command(fn: Callable[..., Any] | None = None, *, retriable: bool = False) ->
     """Serve a method over RPC as an action behind the barrier. Its keyword `key` says which one it is.
 
     Inside a local command `self.db.session` is the open write transaction. A refusal is a ServiceError; it is stored,
-    unless `retriable`: then the same key may succeed later. `auth.forbidden` leaves nothing behind: nobody may use up
-    another's key.
+    unless `retriable`: then the same key may succeed later. What a retriable outside command refuses before its call
+    has to be so whatever an earlier call of the same key still does: it goes by the business row. `auth.forbidden`
+    leaves nothing behind: nobody may use up another's key.
     """
     if fn is None:
         return functools.partial(command, retriable=retriable)
