@@ -54,7 +54,7 @@ from services.orders.paying import method_of, require_payable
 from services.orders.repair import Repairing, RepairSettings
 from services.orders.saga import PLACE_ORDER
 
-LOOK_AGAIN_S = 0.25
+LOOK_AGAIN_S = 0.5
 
 
 class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
