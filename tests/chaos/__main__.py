@@ -21,15 +21,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import httpx
-
 from scripts.plan import SERVICES
 from scripts.postgresql import cluster
 from scripts.processes import CannotStart, wait_until
 from tests.chaos import ledger, nemesis, report, verdict
-from tests.chaos.customers import ON_GIFT_CARD, Customer, Journal
+from tests.chaos.customers import Customer
 from tests.chaos.pauses import Pauses
-from tests.e2e.shopping import Desk
+from tests.chaos.person import Journal, Person
+from tests.chaos.wishes import ON_GIFT_CARD
 from tests.e2e.system import OPERATOR, System
 
 LEASE_S = 9.0  # shorter than usual, so that a run of a minute has sagas that are taken over
@@ -43,6 +42,7 @@ INSTANCES = 2
 OFTEN = ("orders", "orders", "payments", "inventory")
 """Who is hit more often than others: once more for each time that they stand here."""
 SCARCE, PLENTY = (6, 8), (8, 100_000)
+PRICES = {"A": 1999, "B": 2349}
 """Articles, and units of each: some that run out during a run, and some that do not."""
 ENDS_S = 180.0  # after the last act, until every saga has ended and every mail is sent
 LEAVES_S = 150.0  # until the customers have followed their last orders
@@ -134,41 +134,46 @@ def _play(wishes: Wishes, system: System, source: ledger.Source) -> Facts:
     services = [*SERVICES, *OFTEN]
     units = [f"{service}-{number}" for service in services for number in range(1, INSTANCES + 1)] + ["gateway-1"]
     print(f"started; {len(set(units))} processes may be hit", flush=True)
-    scarce, plenty = _stock_up(system)
     journal = Journal(wishes.folder / verdict.JOURNAL)
-    journal.note("stocked", scarce=scarce, plenty=plenty)
-    customers = [
-        Customer(wishes.seed, number, system.url, scarce + plenty, journal) for number in range(wishes.customers)
-    ]
-    _welcome(system, customers)
+    desk = Person("desk", OPERATOR["OPERATOR_EMAIL"], OPERATOR["OPERATOR_PASSWORD"], system.url, journal)
+    desk.log_in()
+    skus = _stock_up(desk, journal)
+    customers = [Customer(wishes.seed, n, system.url, skus, desk, journal) for n in range(wishes.customers)]
+    for customer in customers:
+        gift = {"customer_id": customer.sign_up(), "amount": {"amount": ON_GIFT_CARD, "currency": "EUR"}}
+        customer.gift_card = desk.ask("POST", "/v1/gift-cards", f"gift-{customer.name}", json=gift).json()["id"]
     acts = nemesis.plan(wishes.seed, wishes.seconds, LEASE_S, units)
     breaker = nemesis.Nemesis(system, acts, wishes.folder / verdict.ACTS)
     pauses = Pauses(system, breaker)
     with _buying(customers):
         breaker.play(wishes.seconds, meanwhile=pauses.look)
     print(f"{len(breaker.done)} acts done; waiting for the ends", flush=True)
-    settled_s = _settle(system, source)
+    settled_s = _settle(source)
     pauses.look(now=True)
-    audit = _audit(system)
+    audit = _audit(desk)
     run = verdict.Run.read(source)
     found = {**ledger.check(run.books), **verdict.check(run), "GET /v1/audit holds": audit}
     return Facts(wishes, run, found, settled_s, pauses.longest)
 
 
-def _stock_up(system: System) -> tuple[list[str], list[str]]:
-    with Desk(system.url) as desk:
-        desk.log_in(OPERATOR["OPERATOR_EMAIL"], OPERATOR["OPERATOR_PASSWORD"])
-        return tuple([desk.sell(stock=units) for _ in range(count)] for count, units in (SCARCE, PLENTY))  # type: ignore[return-value]
+def _stock_up(desk: Person, journal: Journal) -> list[str]:
+    """Put articles on sale, each in two variants; answers the skus of the first ones, which customers order."""
+    skus, scarce = [], []
+    for name, (count, units) in {"SCARCE": SCARCE, "PLENTY": PLENTY}.items():
+        for number in range(count):
+            variants = [_variant(f"{name}-{number}-{end}", end, price) for end, price in PRICES.items()]
+            product = {"name": f"{name} {number}", "description": "For chaos.", "category": "home"}
+            desk.ask("POST", "/v1/products", json={**product, "variants": variants})
+            for sku in (variant["sku"] for variant in variants):
+                desk.ask("POST", f"/v1/stock/{sku}/adjustments", sku, json={"quantity": units, "reason": "delivery"})
+                scarce += [sku] if name == "SCARCE" else []
+            skus.append(variants[0]["sku"])
+    journal.note("stocked", scarce=scarce)
+    return skus
 
 
-def _welcome(system: System, customers: list[Customer]) -> None:
-    """Give each an account and a gift card."""
-    with Desk(system.url) as desk:
-        desk.log_in(OPERATOR["OPERATOR_EMAIL"], OPERATOR["OPERATOR_PASSWORD"])
-        for customer in customers:
-            gift = {"customer_id": customer.sign_up(), "amount": {"amount": ON_GIFT_CARD, "currency": "EUR"}}
-            headers = {"Idempotency-Key": f"gift-{customer.name}"}
-            customer.gift_card = desk.call("POST", "/v1/gift-cards", json=gift, headers=headers)["id"]
+def _variant(sku: str, size: str, price: int) -> dict[str, Any]:
+    return {"sku": sku, "options": {"size": size}, "price": {"amount": price, "currency": "EUR"}}
 
 
 @contextmanager
@@ -187,7 +192,7 @@ def _buying(customers: list[Customer]) -> Iterator[None]:
         thread.join(max(0.0, limit - time.monotonic()))
 
 
-def _settle(system: System, source: ledger.Source) -> float | None:
+def _settle(source: ledger.Source) -> float | None:
     """Seconds until every saga had ended and nothing was on its way; None if that was not within ENDS_S."""
     begun = time.monotonic()
 
@@ -200,22 +205,15 @@ def _settle(system: System, source: ledger.Source) -> float | None:
     return time.monotonic() - begun if wait_until(settled, ENDS_S, every_s=0.5) else None
 
 
-def _audit(system: System) -> list[str]:
+def _audit(desk: Person) -> list[str]:
     """What the system's own audit says, once nothing is in flight any more."""
     answer: dict[str, Any] = {}
 
     def done() -> bool:
-        try:
-            with Desk(system.url) as desk:
-                desk.log_in(OPERATOR["OPERATOR_EMAIL"], OPERATOR["OPERATOR_PASSWORD"])
-                answer.update(desk.call("GET", "/v1/audit"))
-        except (httpx.HTTPError, AssertionError):  # not up again yet
-            return False
+        answer.update(desk.ask("GET", "/v1/audit").json())
         return not any(check["in_flight"] for check in answer["checks"])
 
     wait_until(done, AUDIT_S, every_s=1.0)
-    if not answer:
-        return ["it was not answered"]
     return [f"{check['name']}: {check['detail']}" for check in answer["checks"] if not check["holds"]]
 
 

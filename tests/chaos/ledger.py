@@ -209,26 +209,51 @@ def stock_adds_up(books: Books) -> Iterator[str]:
 
 def nothing_oversold(books: Books) -> Iterator[str]:
     """What was promised to customers is what there was, and was taken from it."""
-    customers_have = Counter[str]()
+    have = _customers_have(books)
     taken = {each["order_id"]: each["status"] for each in books.reservations}
     for order in books.orders.values():
         wanted = {"rejected": ("missing", "released"), "cancelled": ("missing", "released", "committed")}
         status = taken.get(order["id"], "missing")
         if order["status"] not in UNSETTLED and status not in wanted.get(order["status"], ("committed",)):
             yield f"order {order['id']} is {order['status']}, its reservation {status}"
-        if order["status"] in KEPT:
-            for line in order["lines"]:
-                customers_have[line["sku"]] += line["quantity"] - line.get("returned", 0)
     known = books.orders.keys() | {row["id"] for row in books.amendments}
+    going = {saga["key"] for saga in books.sagas if saga["status"] not in ENDED}
     for reservation in books.reservations:
         if reservation["order_id"] not in known and reservation["status"] != "released":
             yield f"a reservation for {reservation['order_id']}, which nobody ordered, is {reservation['status']}"
-    for sku in customers_have.keys() | books.stock.keys():
+        if reservation["order_id"] not in going and reservation["status"] == "held":
+            yield f"units stay held for {reservation['order_id']}, of which no saga runs"
+    for sku in have.keys() | books.stock.keys():
         sold = books.stock[sku]["sold"] if sku in books.stock else 0
-        if customers_have[sku] != sold:
-            yield f"{sold} of {sku} are sold, customers have {customers_have[sku]}"
-        if customers_have[sku] > books.received[sku]:
-            yield f"{customers_have[sku]} of {sku} were sold, {books.received[sku]} had come in"
+        if have[sku] != sold:
+            yield f"{sold} of {sku} are sold, customers have {have[sku]}"
+        if have[sku] > books.received[sku]:
+            yield f"{have[sku]} of {sku} were sold, {books.received[sku]} had come in"
+
+
+def _customers_have(books: Books) -> Counter[str]:
+    """Units by sku that were sold and did not come back."""
+    have = Counter[str]()
+    for order in books.orders.values():
+        if order["status"] in KEPT:
+            for line in order["lines"]:
+                have[line["sku"]] += line["quantity"] - line.get("returned", 0)
+    for row in books.amendments:
+        for swap in _not_back(row):
+            have[swap["sku"]] += swap["quantity"]
+    return have
+
+
+def _not_back(amendment: Row) -> Iterator[Row]:
+    """The units of an exchange that the customer got new ones for, and did not send back so that they were accepted."""
+    data = amendment["data"]
+    if amendment["kind"] == "exchange" and amendment["status"] in EXCHANGED:
+        accepted = {each["sku"] for each in data["decisions"] or () if each["accept"]}
+        yield from (swap for swap in data["swaps"] if swap["sku"] not in accepted or amendment["status"] != "settled")
+
+
+EXCHANGED = ("waiting", "settling", "settled", "expired")
+"""States of an exchange in which the new units are on their way to the customer, or with them."""
 
 
 def money_adds_up(books: Books) -> Iterator[str]:
@@ -293,11 +318,23 @@ def gift_cards_add_up(books: Books) -> Iterator[str]:
 def parcels_agree(books: Books) -> Iterator[str]:
     """Each order that is kept has one parcel, and no other has one that is not called off."""
     live = Counter(each["reference"] for each in books.bookings if each["status"] != "cancelled")
+    exchanges = [row for row in books.amendments if row["kind"] == "exchange" and row["status"] in EXCHANGED]
+    more = Counter(row["order_id"] for row in exchanges)
     for order_id in books.orders.keys() | live.keys():
         order = books.orders.get(order_id)
-        due = 1 if order and order["status"] in KEPT else 0
+        due = 1 + more[order_id] if order and order["status"] in KEPT else 0
         if live[order_id] != due:
             yield f"order {order_id} ({_status(order)}) has {live[order_id]} parcels instead of {due}"
+
+
+ANY = ("waiting", "settling", "settled", "expired")
+TOLD = {
+    "change": [(("settled",), "Your order {} is changed")],
+    "return": [(ANY, "Your return of order {}"), (("settled",), "What became of your return of order {}")],
+    "exchange": [(ANY, "Your exchange of order {}")],
+}
+"""Of which states of an amendment its customer is told, with which subject."""
+MOVES = re.compile(r"Your order \w+ (is on its way|was delivered)")
 
 
 def mails_agree(books: Books) -> Iterator[str]:
@@ -316,8 +353,11 @@ def mails_agree(books: Books) -> Iterator[str]:
             wanted[f"We could not accept your order {order_id}"] += 1
         if order["status"] == "cancelled":
             wanted[f"Your order {order_id} is cancelled"] += 1
-    ends = re.compile(r"Your order \w+ is (confirmed|cancelled)|We could not accept your order \w+")
-    told = Counter({subject: n for subject, n in books.mails.items() if ends.fullmatch(subject)})
+    for row in books.amendments:
+        for states, subject in TOLD.get(row["kind"], ()):
+            if row["status"] in states:
+                wanted[subject.format(row["order_id"])] += 1
+    told = Counter({subject: n for subject, n in books.mails.items() if not MOVES.fullmatch(subject)})
     for subject in wanted.keys() | told.keys():
         if wanted[subject] != told[subject]:
             yield f"{told[subject]} mails instead of {wanted[subject]}: {subject}"

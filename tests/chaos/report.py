@@ -75,12 +75,14 @@ def _orders(facts: Facts) -> list[str]:
     )
     troubles = Counter(str(line["status"]) for line in verdict.told(run, "trouble"))
     silent, gave_up = len(verdict.told(run, "silence")), len(verdict.told(run, "gave up"))
+    amended = Counter(f"{row['kind']}, {row['status']}" for row in run.books.amendments)
     refused = Counter(str(line["code"]) for line in verdict.told(run, "placed") if not line["order"])
     return [
         "| orders | count |",
         "|---|---|",
         *(f"| {status} | {count} |" for status, count in statuses.most_common()),
         *(f"| turned round with `{code}` | {count} |" for code, count in causes.most_common()),
+        *(f"| amended: {what} | {count} |" for what, count in sorted(amended.items())),
         *(f"| not begun, `{code}` | {count} |" for code, count in refused.most_common()),
         "",
         f"Answers that made customers ask again with the same key: {_listed(troubles)}; without an answer: {silent};",

@@ -126,21 +126,15 @@ DAMAGE = {
         "UPDATE stock SET available = available - 1 WHERE available",
         "stock adds up",
     ),
-    "a sale without goods": (
+    "sales without goods": (
         "inventory",
-        (
-            "UPDATE reservation SET status = 'released' WHERE order_id = (SELECT max(order_id) FROM reservation "
-            "WHERE status = 'committed')"
-        ),
+        "UPDATE reservation SET status = 'released' WHERE status = 'committed'",
         "nothing oversold",
     ),
     "units that stay held": (
         "inventory",
-        (
-            "UPDATE reservation SET status = 'held' WHERE order_id = (SELECT max(order_id) FROM reservation "
-            "WHERE status = 'released')"
-        ),
-        "stock adds up",
+        "UPDATE reservation SET status = 'held' WHERE status = 'released'",
+        "nothing oversold",
     ),
     "a saga without an end": (
         "orders",
@@ -154,13 +148,18 @@ DAMAGE = {
     ),
     "an order without a saga": (
         "orders",
-        "DELETE FROM saga WHERE key = (SELECT max(key) FROM saga)",
+        "DELETE FROM saga WHERE key = (SELECT max(key) FROM saga WHERE name = 'place_order')",
         "orders and sagas agree",
     ),
     "an amendment without an end": (
         "orders",
         "UPDATE amendment SET closed_at = NULL, status = 'pending' WHERE id = (SELECT max(id) FROM amendment)",
         "amendments and sagas agree",
+    ),
+    "goods that came back and are sold still": (
+        "inventory",
+        "DELETE FROM movement WHERE id = (SELECT max(id) FROM movement WHERE kind = 'restock')",
+        "stock adds up",
     ),
     "a gift card with more on it than was put there": (
         "payments",
@@ -290,6 +289,15 @@ def test_a_cancel_that_was_refused_and_done_is_found(run: verdict.Run) -> None:
     assert f"order {order['id']} is cancelled, and nobody asked for that" in list(
         verdict.cancels_were_answered_truly(unasked)
     )
+
+
+def test_an_amendment_that_was_refused_and_done_is_found(run: verdict.Run) -> None:
+    row = next(row for row in run.books.amendments if row["kind"] != "cancel")
+    told = {"what": "amended", "order": row["order_id"], "kind": row["kind"], "id": None, "code": "x", "at": 0.0}
+    assert list(verdict.amendments_were_answered_truly(replace(run, journal=[{**told, "status": 409}]))) == [
+        f"a {row['kind']} of order {row['order_id']} was answered with status 409, there are 1"
+    ]
+    assert list(verdict.amendments_were_answered_truly(replace(run, journal=[{**told, "status": 202}]))) == []
 
 
 def test_an_internal_error_is_found(run: verdict.Run) -> None:

@@ -25,6 +25,7 @@ AFTER = {
     "confirmed": {"shipped", "delivered", "cancelling", "cancelled"},
     "cancelling": {"cancelled", "confirmed", "shipped", "delivered"},
     "shipped": {"delivered"},
+    "delivered": {"returned"},
 }
 """What an order may become once a customer was told that it is this; written down here, not imported."""
 
@@ -110,6 +111,23 @@ def cancels_were_answered_truly(run: Run) -> Iterator[str]:
             yield f"order {order['id']} is cancelled, and nobody asked for that"
 
 
+def amendments_were_answered_truly(run: Run) -> Iterator[str]:
+    """What was answered as begun is there, once; what was refused is not."""
+    there = {row["id"]: row for row in run.books.amendments}
+    kinds = Counter((row["order_id"], row["kind"]) for row in run.books.amendments)
+    for line in told(run, "amended"):
+        what, begun = f"{line['kind']} of order {line['order']}", line["status"] == 202
+        if line["status"] not in (202, 409, 422):
+            yield f"a {what} was answered with status {line['status']} ({line['code']})"
+        if kinds[line["order"], line["kind"]] != begun:
+            yield f"a {what} was answered with status {line['status']}, there are {kinds[line['order'], line['kind']]}"
+        if line["id"] and there.get(line["id"], {}).get("order_id") != line["order"]:
+            yield f"a {what} was answered as {line['id']}, which is not one of this order"
+    for line in told(run, "came back"):
+        if line["status"] != 200:
+            yield f"the decision on {line['id']} was answered with status {line['status']}: {line['text']}"
+
+
 def nothing_failed_inside(run: Run) -> Iterator[str]:
     """A fault is answered by 503 or 504, which say what to do; 500 is a defect."""
     for line in told(run, "trouble"):
@@ -125,9 +143,9 @@ def causes_are_explained(run: Run) -> Iterator[str]:
     cards = {line["key"]: line for line in told(run, "wants")}
     keys = {row["result"].strip('"'): row["key"].rpartition(":place:")[2] for row in run.books.keys}
     for saga in run.books.sagas:
-        code = (saga["cause"] or {}).get("code")
-        if saga["name"] == "cancel_order" and saga["status"] == "compensated" and code != "shipping.handed_over":
-            yield f"a cancel of order {saga['context']['order_id']} was refused with {code}"
+        why = _unexplained_amendment(run, saga)
+        if why:
+            yield f"{saga['name']} of order {saga['context']['order_id']} was refused with {why}"
         wish = cards.get(keys.get(saga["key"], ""))
         if saga["name"] != "place_order" or wish is None:
             continue
@@ -139,6 +157,27 @@ def causes_are_explained(run: Run) -> Iterator[str]:
                 yield f"order {saga['key']} was rejected with {why}"
 
 
+def _unexplained_amendment(run: Run, saga: dict[str, Any]) -> str | None:
+    """The cause of an amendment that turned round, if nothing explains it."""
+    if saga["name"] == "place_order" or saga["status"] != "compensated":
+        return None
+    code, kind = (saga["cause"] or {}).get("code"), saga["name"].removesuffix("_order")
+    for line in told(run, "amends"):
+        if (line["order"], line["kind"]) == (saga["context"]["order_id"], kind) and code != "shipping.handed_over":
+            return _unexplained_cause(run, saga, line["comes_to"], {sku[:-1] + "B" for sku in line["lines"]})
+    return None if kind in ("cancel", "change") and code == "shipping.handed_over" else code
+
+
+def _unexplained_cause(run: Run, saga: dict[str, Any], comes_to: str, skus: set[str]) -> str | None:
+    code = (saga["cause"] or {}).get("code")
+    if code == "inventory.insufficient":
+        return None if run.scarce & skus else f"{code}, of what there was enough"
+    if code in UNKNOWN_CODES:
+        begin, end = saga["created_at"].timestamp(), saga["updated_at"].timestamp()
+        return None if overlapping(run, begin, end) else f"{code}, while nothing was broken"
+    return None if code == comes_to else f"{code}, by a card that comes to {comes_to}"
+
+
 def _unexplained(run: Run, saga: dict[str, Any], wish: dict[str, Any]) -> str | None:
     """The cause, if nothing explains it."""
     code = (saga["cause"] or {}).get("code")
@@ -148,7 +187,7 @@ def _unexplained(run: Run, saga: dict[str, Any], wish: dict[str, Any]) -> str | 
     if code == "inventory.insufficient":
         return None if run.scarce & wish["lines"].keys() else f"{code}, of what there was enough"
     if code == "risk.refused":
-        return None if wish["customer"] == "customer-0" else f"{code}, of a customer whom no rule names"
+        return None if wish["who"] == "customer-0" else f"{code}, of a customer whom no rule names"
     if code in UNKNOWN_CODES:
         begin, end = saga["created_at"].timestamp(), saga["updated_at"].timestamp()
         return None if overlapping(run, begin, end) else f"{code}, while nothing was broken"
@@ -193,6 +232,7 @@ CHECKS = {
     "answers were true": answers_were_true,
     "states only moved on": states_only_moved_on,
     "cancels were answered truly": cancels_were_answered_truly,
+    "amendments were answered truly": amendments_were_answered_truly,
     "no answer was an internal error": nothing_failed_inside,
     "every refusal is explained": causes_are_explained,
     f"every saga ended within {ENDS_WITHIN_S:.0f} s": sagas_ended_in_time,
