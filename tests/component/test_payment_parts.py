@@ -316,6 +316,18 @@ def test_a_capture_of_less_takes_the_first_parts_and_lets_go_the_rest(
     assert balance(payments, ada) == [(500, 500, 0)]
 
 
+def test_a_capture_that_lets_the_card_go_is_repeated_after_a_lost_answer(
+    payments, payments_as, acquirer, order, ada, gift
+):
+    authorize(payments, order, ada, split(part(gift(500)), part("tok_visa", 1500)))
+    for _ in range(2):
+        unknown(lambda: payments_as(url=NOWHERE).capture(order, euro(500), key=f"{order}:c"))
+    assert refusal(lambda: payments.capture(order, euro(500), key=f"{order}:c2")).code == "payments.voided"
+    assert payments.capture(order, euro(500), key=f"{order}:c").captured == 500
+    assert shares(payments, order) == [("captured", 500, 500, 0), ("voided", 1500, 0, 0)]
+    assert movements(acquirer, order) == [("authorize", 1500), ("void", 1500)]
+
+
 def test_a_capture_of_less_gives_the_rest_of_a_gift_card_back(payments, acquirer, order, ada, gift):
     authorize(payments, order, ada, split(part("tok_visa", 1500), part(gift(500))))
     payments.capture(order, euro(1600), key=f"{order}:c")
