@@ -23,6 +23,7 @@ STOCK = {"sku", "received", "available", "reserved", "sold"}
 LINE = {"sku", "name", "options", "quantity", "unit_price", "line_total", "available"}
 ORDER = {"id", "status", "lines", "totals", "payment", "shipment", "timeline", "created_at"}
 ORDER_LINE = {"sku", "name", "options", "quantity", "unit_price", "line_total", "tax"}
+MORE_OF_A_LINE = {"product_id", "tax_class", "returned"}
 ENTRY = {"at", "step", "outcome", "attempt", "ms"}
 
 
@@ -398,9 +399,16 @@ def test_an_order_is_accepted_and_can_be_followed_to_its_end(ada: Customer, staf
     assert "preference-applied" not in accepted.headers
     ended = ada.end_of(order["id"])
     assert ended["status"] == "confirmed"
-    assert ended["lines"][0].keys() == ORDER_LINE
+    assert ended["lines"][0].keys() == ORDER_LINE | MORE_OF_A_LINE
     assert ended["totals"].keys() == {"items", "shipping", "tax", "total"}
-    assert ended["payment"] == {"status": "captured", "method": "card"}
+    nothing = {"amount": 0, "currency": "EUR"}
+    assert ended["payment"] == {
+        "status": "captured",
+        "method": "card",
+        "paid": ended["totals"]["total"],
+        "refunded": nothing,
+        "action_url": None,
+    }
     assert ended["shipment"]["status"] == "booked"
     assert ended["shipment"]["tracking"]
     assert all(entry.keys() >= ENTRY and entry["outcome"] == "ok" for entry in ended["timeline"])

@@ -35,7 +35,7 @@ def tell(shop, kind):
         return next((each for each in shop.hooks.received if each.json["type"] == kind), None)
 
     hook = wait_until(look)
-    shop.rpc.payments.acquirer_hook(hook.signature, hook.body.decode(), key="")
+    shop.rpc.payments.acquirer_hook(hook.signature, hook.body.decode(), key="hook")
 
 
 def press(url, decision):
@@ -117,7 +117,7 @@ def test_the_difference_of_a_change_may_need_approval_too(bank):
         return [each for each in bank.hooks.received if each.json["type"] == "payment.authorized"][1:]
 
     (hook,) = wait_until(authorized)
-    bank.rpc.payments.acquirer_hook(hook.signature, hook.body.decode(), key="")
+    bank.rpc.payments.acquirer_hook(hook.signature, hook.body.decode(), key="hook")
     changed = amended(bank, order["id"])
     assert changed["amendments"][0]["status"] == "settled"
     assert net(bank) == changed["totals"]["total"]["amount"] == order["totals"]["total"]["amount"] + 1000
