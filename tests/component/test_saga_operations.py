@@ -491,6 +491,26 @@ def test_of_operators_with_the_same_version_one_wins(db):
     assert row_of(db, saga_id).ver == seen + 1
 
 
+def test_an_operator_who_is_overtaken_in_the_middle_of_the_act_changes_nothing(db, monkeypatch):
+    if db.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time: nobody can come in between")
+    sagas, _, saga_id = undecided(db)
+    look = admin.case_of
+
+    def overtaken(*args):
+        case = look(*args)
+        monkeypatch.setattr(admin, "case_of", look)
+        operate(db, sagas, saga_id, "pause")
+        return case
+
+    monkeypatch.setattr(admin, "case_of", overtaken)
+    with pytest.raises(ServiceError, match="somebody was faster"):
+        operate(db, sagas, saga_id, "force-compensate")
+    row, log = all_rows(db, saga_id)
+    assert (row.status, row.paused_at is not None) == ("running", True)
+    assert [line.outcome for line in log if line.operation == "operator"] == ["pause"]
+
+
 # --- what is found and shown
 
 
