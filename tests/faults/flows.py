@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import eventlet
+import msgspec
+import urllib3
 
 from chassis.errors import OutcomeUnknown
+from chassis.outside import sign
 from chassis.rpc import Proxy
 from chassis.types import service_of
 from contracts.carts import CartsApi
@@ -21,14 +25,17 @@ from contracts.notifications import NotificationsApi
 from contracts.orders import OrdersApi
 from contracts.payments import PaymentsApi
 from contracts.products import ProductsApi
+from contracts.shipping import ShippingApi
 from contracts.users import UsersApi
 from edge.audit import Auditor
 from tests.sandboxes import wait_until
-from tests.shop import ADDRESS, UNSETTLED, Shop
+from tests.shop import ADDRESS, Shop
 
 STOCK, QUANTITY, PRICE = 5, 2, 1999
 TOTAL = QUANTITY * PRICE + 1090
 """Two lamps, and the carrier's price for two items to the Netherlands."""
+GIFT, SPENT = 1500, 1000
+MOVING = ("pending", "rejecting", "cancelling")
 PATIENT = dict(rpc_timeout_ms=8000, saga_step_timeout_ms=2000, saga_lease_ms=7000)
 LEASE = timedelta(milliseconds=PATIENT["saga_lease_ms"])
 ANSWER_S, PATIENCE_S = 10.0, 40.0
@@ -45,13 +52,14 @@ class Case:
     customer_id: str
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     order_id: str = ""
+    gift_card: str = ""
 
 
 @dataclass(frozen=True)
 class End:
     """What must hold when a flow has ended. Stock: available, reserved, sold. Money: what moved at the acquirer.
 
-    `timeline` has each step's last word; `cart` the lines that are left.
+    `timeline` has each step's last word; `cart` the units that are left; `gift_card` its balance and what it holds.
     """
 
     status: str
@@ -61,6 +69,7 @@ class End:
     timeline: dict[str, str]
     parcels: tuple[str, ...] = ()
     cart: int = 0
+    gift_card: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class World:
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
-        self._clock = timedelta()
+        self.clock = timedelta()
 
     def ask(self, trace: str, method: Callable[..., Any], **arguments: Any) -> Any:
         give_up_at = time.monotonic() + PATIENCE_S
@@ -133,7 +142,7 @@ class World:
 
         def look() -> Any:
             order = self.look(OrdersApi.get, order_id=case.order_id, wait_s=0.5)
-            return order if order["status"] not in UNSETTLED else None
+            return order if order["status"] not in MOVING else None
 
         try:
             return wait_until(look, LIMIT_S)
@@ -144,8 +153,8 @@ class World:
         """All clocks go forward: leases of the dead are over."""
         from chassis.db import shift_clock
 
-        self._clock += by
-        shift_clock(self._clock)
+        self.clock += by
+        shift_clock(self.clock)
 
     # --- what must hold
 
@@ -167,7 +176,14 @@ class World:
             timeline={entry["step"]: entry["outcome"] for entry in order["timeline"]},
             parcels=tuple(self.parcels(case.order_id)),
             cart=sum(line["quantity"] for line in lines),
+            gift_card=self.gift_card(case),
         )
+
+    def gift_card(self, case: Case) -> tuple[int, int] | None:
+        if not case.gift_card:
+            return None
+        (card,) = self.look(PaymentsApi.gift_cards, customer_id=case.customer_id)
+        return card["balance"]["amount"], card["held"]["amount"]
 
     def moved(self, order_id: str) -> list[tuple[str, int]]:
         """What truly moved for an order, from the acquirer's own database."""
@@ -191,10 +207,11 @@ class World:
     def assert_adds_up(self) -> None:
         """The audit of the whole shop, without excuses for what is under way."""
         nobody = SimpleNamespace(context_data={})
-        orders, inventory, payments = (
-            Proxy(self.shop.client, api, nobody, timeout_s=20.0) for api in (OrdersApi, InventoryApi, PaymentsApi)
-        )
-        audit = Auditor(orders, inventory, payments, settle=timedelta()).run()  # type: ignore[arg-type]
+        services = [
+            Proxy(self.shop.client, api, nobody, timeout_s=20.0)
+            for api in (OrdersApi, InventoryApi, PaymentsApi, ShippingApi)
+        ]
+        audit = Auditor(*services, settle=timedelta()).run()
         broken = [check for check in audit.checks if not check.holds or check.in_flight]
         assert not broken, broken
 
@@ -213,20 +230,87 @@ def settled(look: Callable[[], list[str]], quiet_s: float = 0.5) -> list[str]:
     return before
 
 
+def order_by(world: World, case: Case, method: dict[str, Any]) -> None:
+    order = world.ask(
+        case.trace,
+        OrdersApi.place,
+        customer_id=case.customer_id,
+        shipping_address=ADDRESS,
+        payment_method=method,
+        key=case.key,
+    )
+    case.order_id = order["id"]
+
+
 def place(token: str) -> Callable[[World, Case], None]:
     def begin(world: World, case: Case) -> None:
-        method = {"type": "card", "token": token}
-        order = world.ask(
-            case.trace,
-            OrdersApi.place,
-            customer_id=case.customer_id,
-            shipping_address=ADDRESS,
-            payment_method=method,
-            key=case.key,
-        )
-        case.order_id = order["id"]
+        order_by(world, case, {"type": "card", "token": token})
 
     return begin
+
+
+# --- split: a gift card pays a part
+
+
+def issue_gift_card(world: World, case: Case) -> None:
+    amount = {"amount": GIFT, "currency": "EUR"}
+    card = world.look(PaymentsApi.issue_gift_card, customer_id=case.customer_id, amount=amount, key=case.trace)
+    case.gift_card = card["id"]
+
+
+def place_split(token: str) -> Callable[[World, Case], None]:
+    def begin(world: World, case: Case) -> None:
+        amount = {"amount": SPENT, "currency": "EUR"}
+        gift = {"type": "gift_card", "id": case.gift_card, "amount": amount}
+        order_by(world, case, {"type": "split", "parts": [gift, {"type": "card", "token": token}]})
+
+    return begin
+
+
+# --- challenge: the customer approves at the bank
+
+
+def place_and_approve(world: World, case: Case) -> None:
+    order_by(world, case, {"type": "card", "token": "tok_challenge"})
+
+    def known() -> Any:
+        order = world.order(case)
+        return order if order["payment"]["action_url"] or order["status"] not in MOVING else None
+
+    url = wait_until(known, LIMIT_S)["payment"]["action_url"]
+    if url is not None:
+        page = f"{world.shop.acquirer.url}{urlsplit(url).path}"
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        urllib3.request("POST", page, body=b"decision=approve", headers=form)
+        tell_approval(world, case)
+
+
+def tell_approval(world: World, case: Case) -> None:
+    """The acquirer's signed call, which comes as often as it likes."""
+    query = "SELECT key, payment, amount FROM authorizations WHERE reference = ?"
+    with sqlite3.connect(world.shop.acquirer.db) as connection:
+        key, payment, amount = connection.execute(query, (case.order_id,)).fetchone()
+    moved = dict(id=payment, key=key, authorization_key=key, reference=case.order_id, status="authorized")
+    data = {**moved, "amount": amount, "currency": "EUR"}
+    at = "2026-01-01T00:00:00Z"
+    body = msgspec.json.encode(dict(id=f"evt-{payment}", type="payment.authorized", at=at, data=data))
+    real_time = time.time() + world.clock.total_seconds()
+    signature = sign(world.shop.config["acquirer_hook_secret"], body, real_time)
+    world.ask(case.trace, PaymentsApi.acquirer_hook, signature=signature, body=body.decode())
+
+
+# --- cancel
+
+
+def buy(world: World, case: Case) -> None:
+    """An order that is confirmed, and its mail written."""
+    order_by(world, case, {"type": "card", "token": "tok_visa"})
+    world.ended(case)
+    wait_until(lambda: world.look(NotificationsApi.find, to=case.email), LIMIT_S)
+
+
+def cancel(world: World, case: Case) -> None:
+    world.ask(case.trace, OrdersApi.cancel, order_id=case.order_id, reason="I changed my mind.", key=case.key)
 
 
 CONFIRMED = {
@@ -237,6 +321,13 @@ CONFIRMED = {
     "commit_stock": "ok",
     "book_shipment": "ok",
     "clear_cart": "ok",
+}
+
+TURNED_ROUND = {
+    "reserve_stock": "undone",
+    "assess_risk": "undone",
+    "authorize_payment": "undone",
+    "capture_payment": "refused",
 }
 
 FLOWS = (
@@ -260,13 +351,61 @@ FLOWS = (
             stock=(5, 0, 0),
             money=(("authorize", TOTAL), ("void", TOTAL)),
             mails={"order_rejected": 1},
-            timeline={
-                "reserve_stock": "undone",
-                "assess_risk": "undone",
-                "authorize_payment": "undone",
-                "capture_payment": "refused",
-            },
+            timeline=TURNED_ROUND,
             cart=QUANTITY,
         ),
+    ),
+    Flow(
+        "split",
+        place_split("tok_visa"),
+        End(
+            status="confirmed",
+            stock=(3, 0, 2),
+            money=(("authorize", TOTAL - SPENT), ("capture", TOTAL - SPENT)),
+            mails={"order_confirmed": 1},
+            timeline=CONFIRMED,
+            parcels=("booked",),
+            gift_card=(GIFT - SPENT, 0),
+        ),
+        before=issue_gift_card,
+    ),
+    Flow(
+        "split_refused_at_the_pivot",
+        place_split("tok_capture_fails"),
+        End(
+            status="rejected",
+            stock=(5, 0, 0),
+            money=(("authorize", TOTAL - SPENT), ("void", TOTAL - SPENT)),
+            mails={"order_rejected": 1},
+            timeline=TURNED_ROUND,
+            cart=QUANTITY,
+            gift_card=(GIFT, 0),
+        ),
+        before=issue_gift_card,
+    ),
+    Flow(
+        "challenge",
+        place_and_approve,
+        End(
+            status="confirmed",
+            stock=(3, 0, 2),
+            money=(("authorize", TOTAL), ("capture", TOTAL)),
+            mails={"order_confirmed": 1},
+            timeline={**CONFIRMED, "challenge": "ok"},
+            parcels=("booked",),
+        ),
+    ),
+    Flow(
+        "cancel",
+        cancel,
+        End(
+            status="cancelled",
+            stock=(5, 0, 0),
+            money=(("authorize", TOTAL), ("capture", TOTAL), ("refund", TOTAL)),
+            mails={"order_confirmed": 1, "order_cancelled": 1},
+            timeline={**CONFIRMED, "cancel_shipment": "ok", "refund_payment": "ok", "restock": "ok"},
+            parcels=("cancelled",),
+        ),
+        before=buy,
     ),
 )
