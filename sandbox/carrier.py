@@ -50,10 +50,6 @@ CREATE INDEX IF NOT EXISTS holds_of_a_booking ON holds (booking_key);
 COLUMNS = ("id", "key", "tracking", "reference", "status", "sequence", "parcels", "booked_at", "moved_at", "address")
 ON_HOLD = "EXISTS (SELECT 1 FROM holds WHERE holds.booking_key = bookings.key)"
 SELECT = f"SELECT {', '.join(COLUMNS)}, {ON_HOLD} AS on_hold FROM bookings "  # noqa: S608 names of ours
-DUE = (
-    "SELECT tracking FROM bookings WHERE moved_at <= ? AND status NOT IN ('delivered', 'cancelled')"  # noqa: S608
-    f" AND NOT {ON_HOLD}"
-)
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -265,7 +261,7 @@ class Carrier(Company):
         while True:
             with self.transaction():
                 due = self.db.execute(
-                    DUE,
+                    "SELECT tracking FROM bookings WHERE moved_at <= ? AND status NOT IN ('delivered', 'cancelled')",
                     (self.now() - seconds,),
                 ).fetchall()
                 for (tracking,) in due:

@@ -1,6 +1,7 @@
 """Repair by reconciliation between the real services and the real companies."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from chassis.types import Money
 from contracts.common import Address
 from services.payments.adapters import AcquirerClient
 from services.shipping.adapters import CarrierClient
-from tests.shop import ADDRESS, Shop, in_green_threads
+from tests.sandboxes import wait_until
+from tests.shop import ADDRESS, Shop, in_green_threads, running_companies, running_shop
 
 LAMP = "LAMP-1"
 SETTLED = timedelta(minutes=10)
@@ -82,6 +84,14 @@ def test_two_runs_at_once_void_an_authorisation_once(lamps: Shop) -> None:
     assert all(end in (["authorize orphan"], [], "orders.repair_running") for end in ends)
     assert ends.count(["authorize orphan"]) == 1
     assert lamps.movements() == [("authorize", 2000), ("void", 2000)]
+
+
+def test_it_is_done_in_turn_without_being_asked_for(migrated_config: dict[str, Any], tmp_path: Path) -> None:
+    often = {"repair_interval_s": 0.5, "repair_settle_s": 0}
+    with running_companies(tmp_path) as companies, running_shop(migrated_config, *companies, **often) as shop:
+        authorize_by_hand(shop, "orphan")
+        wait_until(lambda: shop.movements() == [("authorize", 2000), ("void", 2000)])
+        wait_until(lambda: subjects(shop.rpc.orders.incidents("mended")) == ["authorize orphan"])
 
 
 def test_a_parcel_whose_calls_were_lost_is_taken_up_and_its_order_follows(lamps: Shop) -> None:
