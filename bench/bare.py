@@ -103,6 +103,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     for module, replacements in _TAKEN_OUT.items():
         for attribute, replacement in replacements.items():
+            if not hasattr(module, attribute):
+                raise ImportError(f"{module.__name__} has no {attribute} any more that could be taken out")
             setattr(module, attribute, replacement)
     return getattr(import_module(f"services.{name.removesuffix('Service').lower()}.service"), name)
 

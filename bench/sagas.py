@@ -52,7 +52,7 @@ class Size:
     in_flight: int
 
 
-FULL, QUICK = Size(40, 20, 1000), Size(5, 2, 40)
+FULL, QUICK = Size(20, 12, 1000), Size(5, 2, 40)
 Rows = list[tuple[str, str]]
 
 
@@ -73,6 +73,7 @@ def main(quick: bool) -> None:
             say("The price of safety (SQLite)", price(system, skus, "safe", size))
         with shop(folder / "bare", module="bench.bare") as (system, skus):
             say("The price of safety (SQLite)", price(system, skus, "with nothing of it", size))
+            require_bare(system)
         uri = undo.enter_context(cluster(folder / "postgresql", durable=True))
         with shop(folder / "pg", DB="postgresql", PG_URI=uri) as (system, skus):
             customers = Customers(system.port, CONNECTIONS, size.each, skus)
@@ -127,6 +128,14 @@ def price(system: System, skus: list[str], what: str, size: Size) -> Iterator[tu
         figures, cpu_ms = measured(system, customers)
         plural = "s" * (connections > 1)
         yield f"{what}: order to its end, {connections} connection{plural}", f"{shown(figures)}  {cpu_ms:.1f} ms CPU"
+
+
+def require_bare(system: System) -> None:
+    """That nothing of it was there indeed."""
+    kept = {service: system.count(service, "inbox") for service in ("orders", "inventory", "payments", "shipping")}
+    kept |= {"sagas": system.count("orders", "saga"), "events": system.count("notifications", "handled")}
+    if any(kept.values()):
+        raise SystemExit(f"bare.py left something in: {kept}")
 
 
 def instances(system: System, customers: Customers) -> Iterator[tuple[str, str]]:
