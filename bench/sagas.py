@@ -189,7 +189,7 @@ def recovery(system: System, skus: list[str], size: Size) -> Iterator[tuple[str,
     figure = f"{took_s:.1f} s" if ended else f"not within {RECOVERY_LIMIT_S:g} s"
     goal = f"goal {RECOVERY_GOAL_S:g} s: {'yes' if took_s <= RECOVERY_GOAL_S else '**no**'}"
     yield (
-        f"{in_flight} sagas in flight, all {len(drivers)} orders killed: all ended after",
+        f"{in_flight} sagas in flight, {len(drivers)} processes of orders (all) killed",
         f"all ended after {figure} ({goal})",
     )
     ends = Counter(status for (status,) in system.ask("orders", "SELECT status FROM saga"))
