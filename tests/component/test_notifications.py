@@ -507,7 +507,7 @@ def test_events_from_the_broker_become_mails_in_the_maildir(container_factory, m
     dispatch = event_dispatcher(migrated_config)
     for _ in range(2):
         dispatch("orders", "order_confirmed", msgspec.to_builtins(confirmed(event_id)))
-        dispatch("shipping", "order_delivered", msgspec.to_builtins(fact(OrderDelivered, "e9", tracking="T")))
+        dispatch("shipping", "order_delivered", msgspec.to_builtins(parcel(OrderDelivered, "e9")))
     with ServiceRpcProxy("notifications", migrated_config, timeout=10) as proxy, eventlet.Timeout(15):
         while sorted(mail["status"] for mail in proxy.find()) != ["sent", "sent"]:
             eventlet.sleep(0.1)

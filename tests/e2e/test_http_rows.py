@@ -681,7 +681,7 @@ def test_health_readiness_and_the_document(shop: System) -> None:
     ("method", "path", "allow"),
     [
         ("PUT", "/v1/orders", "GET, HEAD, OPTIONS, POST"),
-        ("POST", "/v1/orders/x", "GET, HEAD, OPTIONS"),
+        ("POST", "/v1/orders/x", "GET, HEAD, OPTIONS, PATCH"),
         ("DELETE", "/v1/products", "GET, HEAD, OPTIONS, POST"),
         ("GET", "/v1/carts", "OPTIONS, POST"),
     ],

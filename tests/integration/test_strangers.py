@@ -21,6 +21,8 @@ from tests.shop import ADDRESS, Shop, running_companies, running_shop
 LAMP, CARD = "LAMP-1", {"type": "card", "token": "tok_visa"}
 EURO = {"amount": 100, "currency": "EUR"}
 LINES = [{"sku": LAMP, "quantity": 1}]
+BACK = [{"sku": LAMP, "quantity": 1, "reason": "not mine"}]
+SWAPS = [{"sku": LAMP, "new_sku": "LAMP-2", "quantity": 1}]
 PRODUCT = {
     "name": "Desk",
     "description": "Oak.",
@@ -135,6 +137,15 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "orders.place": ({"customer_id": on.id, "shipping_address": ADDRESS, "payment_method": CARD}, forbidden),
         "orders.get": ({"order_id": on.order}, "orders.not_found"),
         "orders.find": ({"customer_id": on.id}, ANSWERED),
+        "orders.cancel": ({"order_id": on.order, "reason": "because I can"}, "orders.not_found"),
+        "orders.change": ({"order_id": on.order, "shipping_address": ADDRESS}, "orders.not_found"),
+        "orders.begin_return": ({"order_id": on.order, "lines": BACK}, "orders.not_found"),
+        "orders.decide_return": ({"return_id": "r", "decisions": [{"sku": LAMP, "accept": True}]}, forbidden),
+        "orders.begin_exchange": ({"order_id": on.order, "lines": SWAPS}, "orders.not_found"),
+        "orders.returns": ({"order_id": on.order}, "orders.not_found"),
+        "orders.get_return": ({"order_id": on.order, "return_id": "r"}, "orders.not_found"),
+        "orders.exchanges": ({"order_id": on.order}, "orders.not_found"),
+        "orders.get_exchange": ({"order_id": on.order, "exchange_id": "e"}, "orders.not_found"),
         "orders.find_sagas": ({}, forbidden),
         "orders.get_saga": ({"saga_id": on.saga}, forbidden),
         "orders.operate_saga": (
