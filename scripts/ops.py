@@ -21,6 +21,8 @@ import httpx
 
 DONE, REFUSED, MISUSED, SILENT = 0, 1, 2, 3
 TIMEOUT_S = 30.0
+LOOKS = 5
+"""How often the version of a saga is read for one action."""
 MARKS = {"ok": "✓", "refused": "✗", "unknown": "?", "undone": "↶", "skipped": "-", "resolved": "!", "made_good": "+"}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 EXAMPLES = """
@@ -43,11 +45,11 @@ that `show` showed you. Each alarm, and what to do about it: docs/runbook.md.
 
 
 class Failed(Exception):
-    """It was not done. `code` is the exit code, the text is for the terminal."""
+    """It was not done. `code` is the exit code, the text is for the terminal; `problem` is the API's code for it."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, problem: str = "") -> None:
         super().__init__(text)
-        self.code = code
+        self.code, self.problem = code, problem
 
 
 class Desk:
@@ -72,8 +74,9 @@ class Desk:
             sentence = f"{problem['detail']} ({problem['code']}, trace {problem['trace_id']})"
             sentence += "".join(f"\n  {each['field']}: {each['detail']}" for each in problem.get("errors", ()))
         except (ValueError, KeyError, TypeError):
-            sentence = f"{method} {path} answered {answer.status_code}, and not in a way that I know."
-        raise Failed(SILENT if answer.status_code in (502, 503, 504) else REFUSED, sentence)
+            problem, sentence = {}, f"{method} {path} answered {answer.status_code}, and not in a way that I know."
+        code = SILENT if answer.status_code in (502, 503, 504) else REFUSED
+        raise Failed(code, sentence, problem.get("code", ""))
 
 
 # --- what can be asked
@@ -96,10 +99,18 @@ def show(desk: Desk, asked: argparse.Namespace) -> Any:
 
 
 def act(desk: Desk, asked: argparse.Namespace) -> Any:
+    """With no --ver: at the version of now. A saga that is being tried has another one with each attempt, so that its
+    version is read again where it has moved on meanwhile; the rules are looked at anew each time."""
     path = f"/v1/sagas/{asked.saga}"
-    ver = asked.ver or desk.call("GET", path)["ver"]
     body = {"reason": asked.reason} | ({"step": asked.step} if asked.step else {})
-    return desk.call("POST", f"{path}/{asked.command}", json=body, headers={"If-Match": f'"{ver}"'})
+    looks = 0
+    while True:
+        ver, looks = asked.ver or desk.call("GET", path)["ver"], looks + 1
+        try:
+            return desk.call("POST", f"{path}/{asked.command}", json=body, headers={"If-Match": f'"{ver}"'})
+        except Failed as failed:
+            if failed.problem != "sagas.stale" or asked.ver or looks == LOOKS:
+                raise
 
 
 def dead_letters(desk: Desk, asked: argparse.Namespace) -> Any:
