@@ -31,6 +31,7 @@ _LOGS = (
 )
 
 
+_AUDITED = ("id", "name", "version", "key", "status", "stage", "deadline", "attention")
 NOBODY_KNOWS_IT = "no running instance knows this version of it"
 
 
@@ -340,6 +341,6 @@ def keep_definition(session: Session, definition: Saga[Any]) -> str:
 
 
 def unended(session: Session) -> list[Row[Any]]:
-    """Every saga that has not ended: id, key, status, deadline; at most 10,000."""
-    query = select(saga.c.id, saga.c.key, saga.c.status, saga.c.stage, saga.c.deadline, saga.c.attention)
-    return list(session.execute(query.where(saga.c.status.not_in(ENDED)).limit(10_000)))
+    """Every saga that has not ended, as the audit looks at it, the oldest first; at most 10,000."""
+    query = select(*(saga.c[name] for name in _AUDITED)).where(saga.c.status.not_in(ENDED))
+    return list(session.execute(query.order_by(saga.c.created_at, saga.c.id).limit(10_000)))

@@ -249,23 +249,15 @@ def saga_health(session: Session, definitions: Definitions) -> contract.SagaHeal
     ids of the orders that are being amended.
     """
     rows, at = saga_store.unended(session), now(session)
-    stages = {
-        row.id: (row.stage, definitions[row.name, row.version])
+    forward = [
+        (row, definitions[row.name, row.version])
         for row in rows
-        if (row.name, row.version) in definitions
-    }
-    waiting = {saga_id for saga_id, (stage, saga) in stages.items() if saga.stages[stage].kind in ("wait", "sub")}
-    overdue = [
-        row.id
-        for row in rows
-        if row.deadline < at
-        and row.status != COMPENSATING
-        and row.id in stages
-        and row.stage < stages[row.id][1].no_return
+        if row.status != COMPENSATING and (row.name, row.version) in definitions
     ]
+    waiting = [row.id for row, saga in forward if saga.stages[row.stage].kind in ("wait", "sub")]
     return contract.SagaHealth(
         running=len(rows) - len(waiting),
-        overdue=overdue,
+        overdue=[row.id for row, saga in forward if row.deadline < at and row.stage < saga.no_return],
         running_keys=[*(row.key for row in rows), *amendments.open_orders(session)],
         attention=[row.id for row in rows if row.attention],
     )

@@ -54,6 +54,17 @@ def challenged(shop):
     return wait_until(look)
 
 
+def test_the_audit_is_told_of_sagas_that_wait_and_of_those_that_run(bank):
+    nothing = {"running": 0, "overdue": [], "running_keys": [], "attention": []}
+    assert bank.rpc.orders.saga_health() == nothing
+    waits = challenged(bank)
+    assert bank.rpc.orders.saga_health() == nothing | {"running_keys": [waits["id"]]}
+    bank.stop("payments")
+    runs = bank.place(bank.customer((SMALL, 1)))
+    health = bank.rpc.orders.saga_health()
+    assert health == nothing | {"running": 1, "running_keys": [waits["id"], runs["id"]]}
+
+
 def test_an_approved_payment_confirms_the_order(bank):
     order = challenged(bank)
     assert order["status"] == "pending"
