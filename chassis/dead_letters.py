@@ -75,28 +75,23 @@ class DeadLetterOperations:
     def drop_dead_letter(self, letter_id: int, reason: Reason, *, key: str) -> DeadLetter:
         self.call.require_operator()
         session = self.db.session
-        row = _get(session, letter_id)
-        if row.state != DROPPED and not _close(session, letter_id, DROPPED, self.call.author(), reason):
-            raise _closed(row)
-        return _view(_get(session, letter_id), self.name)
+        _close(session, letter_id, DROPPED, self.call.author(), reason)
+        return _view(_ended(session, letter_id, DROPPED), self.name)
 
     def _replay(self: HasLetters, session: Session, letter_id: int, reason: str) -> DeadLetter:
         """The effect, the note that it was had, and the letter's end: one commit."""
         row = _get(session, letter_id)
-        if row.state == REPLAYED:
-            return _view(row, self.name)
         handler = getattr(getattr(type(self), row.handler, None), "__handles__", None)
         if not isinstance(handler, Handles):
             raise ServiceError(
                 "dead_letters.no_handler", f"{self.name} has no handler {row.handler} any more: drop the letter."
             )
-        if not _close(session, letter_id, REPLAYED, self.call.author(), reason):
-            raise _closed(row)
-        try:
-            handler.once(self, session, msgspec.json.decode(row.payload, type=handler.kind))
-        except ServiceError as exc:
-            raise RuntimeError(str(exc)) from exc  # a handler's refusal is a failure like any other
-        return _view(_get(session, letter_id), self.name)
+        if _close(session, letter_id, REPLAYED, self.call.author(), reason):
+            try:
+                handler.once(self, session, msgspec.json.decode(row.payload, type=handler.kind))
+            except ServiceError as exc:
+                raise RuntimeError(str(exc)) from exc  # a handler's refusal is a failure like any other
+        return _view(_ended(session, letter_id, REPLAYED), self.name)
 
 
 def _position(cursor: str | None) -> Position | None:
@@ -134,8 +129,12 @@ def _close(session: Session, letter_id: int, state: str, author: str, reason: st
     return affected(session, closing.values(state=state, closed_at=now(session), author=author, reason=reason)) == 1
 
 
-def _closed(row: Row[Any]) -> ServiceError:
-    return ServiceError("dead_letters.closed", f"It was {row.state} before, by {row.author}: {row.reason}")
+def _ended(session: Session, letter_id: int, state: str) -> Row[Any]:
+    """A letter that we, or somebody before us, ended so; it is read anew, for whoever was faster has changed it."""
+    row = _get(session, letter_id)
+    if row.state != state:
+        raise ServiceError("dead_letters.closed", f"It was {row.state} before, by {row.author}: {row.reason}")
+    return row
 
 
 def _failed_again(session: Session, letter_id: int, error: str) -> int:
