@@ -1,6 +1,6 @@
 """Dead letters: events whose handler failed too often, and what operators do with them.
 
-A letter's row stays when it was replayed or dropped, with who did it and why, until the pruner takes it.
+A letter's row stays when it was replayed or dropped, with who did it and why.
 """
 
 from datetime import datetime

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from chassis.db import Sessions, now
 from chassis.errors import Failure
-from chassis.saga import ENDED
+from chassis.saga import ENDED, RUNNING
 from chassis.tables import dead_letter, outbox, saga
 
 FRESH_S = 5.0
@@ -29,7 +29,7 @@ AGES = {"1d": 86_400, "1h": 3_600, "10m": 600, "1m": 60}
 """The label `age` of a saga: the longest of these that it has reached, else 0s."""
 
 GAUGES = {
-    "rialto_sagas": ("Sagas that have not ended", ("name", "status", "age")),
+    "rialto_sagas": ("Sagas that have not ended; waiting is what waits for a signal", ("name", "status", "age")),
     "rialto_sagas_attention": ("Sagas that need an operator", ("name",)),
     "rialto_sagas_paused": ("Sagas that an operator paused", ("name",)),
     "rialto_sagas_overdue": ("Sagas that have been due for a minute and nobody drives", ("name",)),
@@ -138,5 +138,7 @@ _FLAGS: dict[str, Callable[[datetime], ColumnElement[bool]]] = {
 
 def _going(at: datetime) -> Select[Any]:
     age = case(*((saga.c.created_at < at - timedelta(seconds=s), name) for name, s in AGES.items()), else_="0s")
+    asleep = (saga.c.wake_at > at + OVERDUE) & saga.c.owner.is_(None) & (saga.c.status == RUNNING)
+    status = case((asleep, "waiting"), else_=saga.c.status).label("status")
     flags = [case((is_so(at), literal(1)), else_=literal(0)).label(flag) for flag, is_so in _FLAGS.items()]
-    return select(saga.c.name, saga.c.status, age.label("age"), *flags).where(saga.c.status.not_in(ENDED))
+    return select(saga.c.name, status, age.label("age"), *flags).where(saga.c.status.not_in(ENDED))

@@ -20,7 +20,7 @@ from chassis.types import refuses
 
 
 class SagasApi(Protocol):
-    """Of each service with sagas. The rules of the actions are one table: chassis/saga_admin.py."""
+    """Of each service with sagas. The rules of the actions are one table: chassis/saga_rules.py."""
 
     @refuses("sagas.bad_cursor")
     def find_sagas(

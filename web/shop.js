@@ -2,7 +2,8 @@
 const $ = (selector) => document.querySelector(selector);
 const kept = sessionStorage; // access: the token of who is logged in; cart: a guest's; order: the one that is shown
 const MARKS = { ok: "✓", refused: "✗", unknown: "?", undone: "↶", pending: "…", rejecting: "↶", rejected: "✗",
-  confirmed: "✓", shipped: "✓", delivered: "✓", cancelling: "↶", cancelled: "✗" }; // of steps and orders
+  confirmed: "✓", shipped: "✓", delivered: "✓", cancelling: "↶", cancelled: "✗",
+  returned: "↶", made_good: "+", skipped: "-", resolved: "!" }; // of steps and orders
 let cart, purchase = {}, turn = Promise.resolve(), typing;
 const fields = (form) => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
 const money = ({ amount, currency }, format = new Intl.NumberFormat("en", { style: "currency", currency })) =>
@@ -116,6 +117,8 @@ function showOrder({ status, reason, lines, totals, payment, shipment, timeline 
   if ($("#state").textContent !== state) $("#state").textContent = state; // to be read out once
   $("#outcome").textContent = lines.map(({ quantity, name }) => `${quantity} × ${name}, `).join("") +
     `${money(totals.total)} in all. Payment: ${payment.status}. Parcel: ${shipment.status} ${shipment.tracking ?? ""}`;
+  if (payment.action_url) $("#outcome").append(el("br"), el("a", { href: payment.action_url, target: "_blank",
+    rel: "noopener" }, "Approve the payment at your bank"));
   const news = timeline.slice($("#timeline").childElementCount);
   $("#timeline").append(...news.map(({ step, service, outcome, ms, detail }) => el("li", { className: outcome },
     el("b", { ariaHidden: "true" }, MARKS[outcome]), el("span", {}, step.replaceAll("_", " ")),

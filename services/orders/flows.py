@@ -455,7 +455,7 @@ def exchanged(session: Session, run: Run[Swap], take_back_id: str) -> None:
     row = amendments.require(session, run.data.amendment_id)
     terms = amendments.terms_of(row, SwapTerms)
     order = _apply(session, store.require(session, row.order_id), terms)
-    tracking = run.results["book_shipment"].get("tracking")
+    tracking = run.results.get("book_shipment", {}).get("tracking")
     amendments.parcel_moved(session, row.id, "booked", tracking)
     expires_at = now(session) + timedelta(seconds=RETURN_S)
     waiting = msgspec.structs.replace(terms, expires_at=expires_at)

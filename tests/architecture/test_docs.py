@@ -4,6 +4,7 @@ import ast
 import re
 
 import pytest
+import yaml
 
 from tests.architecture.source import ROOT, tracked
 
@@ -63,3 +64,10 @@ def test_records_of_decisions_are_numbered_apart():
     numbers = [path.name[:4] for path in tracked("docs/adr/*.md")]
     assert all(re.fullmatch(r"\d{4}", number) for number in numbers)
     assert len(numbers) == len(set(numbers))
+
+
+def test_every_setting_is_in_the_document_of_settings():
+    named = set(re.findall(r"`([\w.]+)`", text_of("docs/configuration.md")))
+    settings = yaml.safe_load(text_of("config.yaml"))
+    asked = {*settings, *settings["http"]} - {"LOGGING"}
+    assert sorted(asked - named) == []

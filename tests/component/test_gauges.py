@@ -63,6 +63,14 @@ def test_sagas_are_told_by_name_state_and_age(db):
     }
 
 
+def test_a_saga_that_waits_for_a_signal_is_told_apart(db):
+    trip = trip_saga().wait_for("weather", until_s=7200)
+    begin(engine(db, Agency(), trip), trip)
+    assert told(watching(db))["sagas", "trip", "waiting", "0s"] == 1.0
+    shift_clock(timedelta(seconds=7201))
+    assert told(watching(db))["sagas", "trip", "running", "1h"] == 1.0  # its time is over, and nobody drives it
+
+
 def test_events_and_dead_letters_are_told(db):
     with db.write() as session:
         at = now(session)

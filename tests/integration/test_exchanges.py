@@ -185,3 +185,25 @@ def test_what_was_exchanged_can_be_returned_at_the_price_of_the_new_units(sold):
     reach(sold, sold.order["id"], "returned")
     assert net(sold) == 0
     assert [sold.stock(sku) for sku in (SMALL, LARGE, DESK)] == [(10, 0, 0)] * 3
+
+
+def test_an_exchange_whose_parcel_an_operator_skipped_waits_for_the_old_goods_without_one(sold, monkeypatch):
+    refuse(monkeypatch, "shipping", "book", "shipping.not_serviceable", times=1000)
+    begun = exchange(sold, (SMALL, LARGE, 1))
+
+    def skipped():
+        saga = next(each for each in sold.rpc.orders.find_sagas()["items"] if each["key"] == begun["id"])
+        try:
+            return sold.rpc.orders.operate_saga(
+                saga["id"], "skip-step", saga["ver"], "sent by courier", "book_shipment", key=uuid.uuid4().hex
+            )
+        except ServiceError as exc:
+            if exc.code not in ("sagas.stale", "sagas.not_allowed"):  # it is being tried, or is not there yet
+                raise
+            return None
+
+    wait_until(skipped, 30)
+    assert sent(sold, begun["id"])["tracking"] is None
+    sold.rpc.orders.decide_return(begun["id"], decisions((SMALL, True, True)), key=uuid.uuid4().hex)
+    assert amended(sold, sold.order["id"])["amendments"][-1]["status"] == "settled"
+    assert (sold.stock(SMALL), sold.stock(LARGE)) == ((9, 0, 1), (9, 0, 1))
