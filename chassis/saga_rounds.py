@@ -202,13 +202,12 @@ class Rounds:
             values["attention"] = f"no answer after many attempts: {', '.join(tired)}"
         if stuck:
             values["attention"] = f"refused for long: {', '.join(stuck)}"
-        attempts = max(held.state(step.name).attempts for step in failed)
         pause_s = max(self.limits.pause_s(step, held.state(step.name).attempts) for step in failed)
-        return self._let_go(held, pause_s, attempts, values, entries)
+        return self._let_go(held, pause_s, values, entries)
 
-    def _let_go(self, held: Held, pause_s: float, attempts: int, values: dict[str, Any], entries: list[Entry]) -> bool:
+    def _let_go(self, held: Held, pause_s: float, values: dict[str, Any], entries: list[Entry]) -> bool:
         """Nobody's until the pause is over; any instance may then go on."""
-        kept = entries if attempts <= LOGGED_ATTEMPTS or attempts % LOGGED_EVERY == 0 else []
+        kept = [entry for entry in entries if _is_news(entry)]
         with self.sessions.write() as session:
             gone = store.change(session, held, Change(timedelta(seconds=pause_s), {**values, "owner": None}, kept))
         if gone:
@@ -323,7 +322,7 @@ class Rounds:
         stuck = [name for name, count in attempts.items() if count >= self.limits.attention_attempts]
         values = {"attention": f"cannot be undone yet: {', '.join(stuck)}"} if stuck else {}
         pause_s = max(self.limits.pause_s(step, attempts[step.name]) for step in failed)
-        return self._let_go(held, pause_s, max(attempts.values()), values, entries)
+        return self._let_go(held, pause_s, values, entries)
 
     def _to_undo(self, definition: Saga[Any], held: Held) -> list[tuple[Step[Any], Any]]:
         """What is undone next, with the data that its action went by: the latest stage that has something left.
@@ -426,6 +425,12 @@ def _too_late(held: Held) -> tuple[str, str, str] | None:
     if held.at >= held.deadline:
         return "deadline", "saga.deadline", "It took too long."
     return None
+
+
+def _is_news(entry: Entry) -> bool:
+    """Whether the log has a line for it: of attempts that fail again and again it has the first ones, then some."""
+    few = entry.attempt <= LOGGED_ATTEMPTS or entry.attempt % LOGGED_EVERY == 0
+    return few or entry.outcome in ("ok", "undone")
 
 
 def _note(held: Held, each: Outcome) -> Entry:

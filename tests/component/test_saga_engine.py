@@ -213,6 +213,17 @@ def test_an_undo_that_fails_is_repeated_then_raises_attention_and_holds_back_no_
     assert row_of(db, saga_id).status == "compensated"
 
 
+def test_what_was_undone_is_in_the_log_however_often_something_beside_it_failed(db):
+    trip = trip_saga()
+    agency = Agency(pay=[ServiceError("agency.no_money", "No.")], cancel_flight=[UNKNOWN] * 8 + ["ok"])
+    sagas = engine(db, agency, trip, saga_attention_attempts=6)
+    saga_id = begin(sagas, trip)
+    go_on(sagas, 40)
+    assert row_of(db, saga_id).status == "compensated"
+    undos = [(step, outcome) for step, operation, outcome in timeline(db, saga_id) if operation == "undo"]
+    assert undos == [("flight", "unknown")] * 5 + [("hotel", "undone"), ("car", "undone"), ("flight", "undone")]
+
+
 def test_an_instance_that_lost_its_saga_stops_without_a_further_effect(db):
     trip = trip_saga()
     other_agency = Agency()
