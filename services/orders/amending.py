@@ -36,21 +36,9 @@ from contracts.products import Offer, ProductsApi
 from contracts.shipping import ShippingApi
 from contracts.users import UsersApi
 from services.orders import amendments, store
-from services.orders.flows import (
-    CHANGE,
-    EXCHANGE,
-    RETURN,
-    RETURN_S,
-    Decided,
-    Returned,
-    Swap,
-    about,
-    begin_cancel,
-    lines_of,
-    money_of,
-    swap_of,
-)
+from services.orders.flows import RETURN, RETURN_S, Decided, Returned, about, begin_cancel, lines_of, money_of
 from services.orders.paying import method_of, require_payable
+from services.orders.swaps import CHANGE, EXCHANGE, Swap, swap_of
 from services.orders.terms import (
     CANCELLABLE,
     CHANGEABLE,

@@ -14,7 +14,7 @@ from contracts.risk import RiskApi
 from contracts.shipping import ShippingApi
 from services.orders import amendments, store
 from services.orders.domain import Placed, reason_for, status_with
-from services.orders.flows import CHALLENGE_S, about, announce, cancel_instead, challenged, heed_challenge
+from services.orders.flows import CHALLENGE, about, announce, cancel_instead
 from services.orders.terms import UNSERVED
 
 
@@ -110,13 +110,7 @@ PLACE_ORDER = (
             undo=PaymentsApi.void,
         )
     )
-    .wait_for(
-        "challenge",
-        until_s=CHALLENGE_S,
-        otherwise="orders.challenge_expired",
-        learn=heed_challenge,
-        when=challenged,
-    )
+    .wait_for(**CHALLENGE)
     .pivot(Step("capture_payment", PaymentsApi.capture, lambda o: dict(order_id=o.order_id, amount=o.total)))
     .retriable(
         Step("commit_stock", InventoryApi.commit, lambda o: dict(order_id=o.order_id)),

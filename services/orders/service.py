@@ -48,11 +48,12 @@ from contracts.users import Profile, UsersApi
 from services.orders import amendments, store
 from services.orders.amending import Amending, same
 from services.orders.domain import MOVING, STATES, Placed, price, status_with, totals
-from services.orders.flows import CANCEL, CHANGE, EXCHANGE, RETURN, TAKE_BACK
+from services.orders.flows import CANCEL, RETURN
 from services.orders.models import Base
 from services.orders.paying import method_of, require_payable
 from services.orders.repair import Repairing, RepairSettings
 from services.orders.saga import PLACE_ORDER
+from services.orders.swaps import CHANGE, EXCHANGE, TAKE_BACK
 
 LOOK_AGAIN_S = 0.5
 
