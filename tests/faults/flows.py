@@ -74,11 +74,16 @@ class End:
 
 @dataclass(frozen=True)
 class Flow:
-    """`before` is done first and undisturbed; from `begin` on it may die at any point."""
+    """`before` is done first and undisturbed; from `begin` on it may die at any point.
+
+    `through`: the places that it must be seen to pass, as points are named by them. A flow of which some are not
+    counted is not tried there.
+    """
 
     name: str
     begin: Callable[["World", Case], None]
     end: End
+    through: tuple[str, ...]
     before: Callable[["World", Case], None] = lambda world, case: None
 
 
@@ -330,6 +335,22 @@ TURNED_ROUND = {
     "capture_payment": "refused",
 }
 
+ORDERED = ("orders.place", "saga", "inventory.reserve", "risk.assess", "payments.authorize", "payments.capture")
+PAID = (
+    *ORDERED,
+    "inventory.commit",
+    "shipping.book",
+    "carts.remove_ordered",
+    "notifications.on_order_confirmed",
+)
+REFUSED = (
+    *ORDERED,
+    "payments.void",
+    "inventory.release",
+    "risk.forget",
+    "notifications.on_order_rejected",
+)
+
 FLOWS = (
     Flow(
         "paid",
@@ -342,6 +363,7 @@ FLOWS = (
             timeline=CONFIRMED,
             parcels=("booked",),
         ),
+        PAID,
     ),
     Flow(
         "refused_at_the_pivot",
@@ -354,6 +376,7 @@ FLOWS = (
             timeline=TURNED_ROUND,
             cart=QUANTITY,
         ),
+        REFUSED,
     ),
     Flow(
         "split",
@@ -367,6 +390,7 @@ FLOWS = (
             parcels=("booked",),
             gift_card=(GIFT - SPENT, 0),
         ),
+        PAID,
         before=issue_gift_card,
     ),
     Flow(
@@ -381,6 +405,7 @@ FLOWS = (
             cart=QUANTITY,
             gift_card=(GIFT, 0),
         ),
+        REFUSED,
         before=issue_gift_card,
     ),
     Flow(
@@ -394,6 +419,7 @@ FLOWS = (
             timeline={**CONFIRMED, "challenge": "ok"},
             parcels=("booked",),
         ),
+        (*PAID, "payments.acquirer_hook", "orders.on_payment_resolved"),
     ),
     Flow(
         "cancel",
@@ -405,6 +431,14 @@ FLOWS = (
             mails={"order_confirmed": 1, "order_cancelled": 1},
             timeline={**CONFIRMED, "cancel_shipment": "ok", "refund_payment": "ok", "restock": "ok"},
             parcels=("cancelled",),
+        ),
+        (
+            "orders.cancel",
+            "saga",
+            "shipping.cancel",
+            "payments.refund",
+            "inventory.restock",
+            "notifications.on_order_cancelled",
         ),
         before=buy,
     ),

@@ -58,6 +58,7 @@ def main(path: Path) -> None:
         if pid == 0:
             _child(path, number)
         status = os.waitstatus_to_exitcode(system.waitpid(pid, 0)[1])
+        print(f"child {number} of {count} ended with {status}", flush=True)
         if status != (DIED if 0 <= number < count else DONE):
             sys.exit(f"child {number} ended with {status}")
         if number == -1 and not count:

@@ -10,7 +10,7 @@ at once belongs to none: relays are a flow of their own, polls and timers are no
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -23,6 +23,11 @@ from chassis.context import from_context_data
 from chassis.outbox import Relay
 
 RELAY, SHARED = "relay", "shared"
+KINDS = {
+    f"{what}.{when}"
+    for what in (faults.COMMIT, faults.PUBLISH, faults.ACK, faults.OUTSIDE)
+    for when in ("before", "after")
+}
 _here: ContextVar[tuple[str, str] | None] = ContextVar("here", default=None)
 
 
@@ -105,6 +110,12 @@ def armed(monkeypatch: Any, die: Callable[[str], None]) -> Points:
     monkeypatch.setattr(ServiceContainer, "_run_worker", run_and_redeliver)
     monkeypatch.setattr(faults, "_armed", points)
     return points
+
+
+def not_counted(names: Iterable[str], through: Iterable[str]) -> set[str]:
+    """What is missing in the names of a flow's points: any kind of point, or a place that the flow goes through."""
+    counted = {word for name in names for word in name.split()[:2]}
+    return (KINDS | set(through)) - counted
 
 
 def die_here(name: str) -> None:

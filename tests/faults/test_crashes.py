@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.flows import FLOWS, LEASE, Case, Flow, World, in_turns, settled
-from tests.faults.points import Points, armed, die_here
+from tests.faults.points import Points, armed, die_here, not_counted
 from tests.sandboxes import wait_until
 
 AT_ONCE = 30
@@ -42,6 +42,7 @@ def wait_for_deaths(points: Points, cases: list[Case]) -> None:
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
 def test_a_flow_ends_as_it_should_wherever_a_green_thread_dies(world: World, points: Points, flow: Flow) -> None:
     names = points_of(world, points, flow)
+    assert not_counted(names, flow.through) == set()
     print(f"{flow.name}: {len(names)} points")
     for first in range(0, len(names), AT_ONCE):
         some = names[first : first + AT_ONCE]
