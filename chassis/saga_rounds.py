@@ -207,7 +207,7 @@ class Rounds:
 
     def _let_go(self, held: Held, pause_s: float, values: dict[str, Any], entries: list[Entry]) -> bool:
         """Nobody's until the pause is over; any instance may then go on."""
-        kept = [entry for entry in entries if _is_news(entry)]
+        kept = [entry for entry in entries if _is_telling(entry)]
         with self.sessions.write() as session:
             gone = store.change(session, held, Change(timedelta(seconds=pause_s), {**values, "owner": None}, kept))
         if gone:
@@ -427,10 +427,10 @@ def _too_late(held: Held) -> tuple[str, str, str] | None:
     return None
 
 
-def _is_news(entry: Entry) -> bool:
-    """Whether the log has a line for it: of attempts that fail again and again it has the first ones, then some."""
-    few = entry.attempt <= LOGGED_ATTEMPTS or entry.attempt % LOGGED_EVERY == 0
-    return few or entry.outcome in ("ok", "undone")
+def _is_telling(entry: Entry) -> bool:
+    """Whether it is logged: every success, and of attempts that fail the first ones and then a few."""
+    succeeded = entry.outcome in ("ok", "undone")
+    return succeeded or entry.attempt <= LOGGED_ATTEMPTS or entry.attempt % LOGGED_EVERY == 0
 
 
 def _note(held: Held, each: Outcome) -> Entry:

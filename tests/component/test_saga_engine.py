@@ -213,15 +213,36 @@ def test_an_undo_that_fails_is_repeated_then_raises_attention_and_holds_back_no_
     assert row_of(db, saga_id).status == "compensated"
 
 
-def test_what_was_undone_is_in_the_log_however_often_something_beside_it_failed(db):
+def test_what_is_undone_beside_an_undo_that_fails_for_long_is_logged(db):
     trip = trip_saga()
-    agency = Agency(pay=[ServiceError("agency.no_money", "No.")], cancel_flight=[UNKNOWN] * 8 + ["ok"])
-    sagas = engine(db, agency, trip, saga_attention_attempts=6)
+    agency = Agency(pay=[ServiceError("agency.no_money", "No.")], cancel_flight=[*[UNKNOWN] * 7, "ok"])
+    sagas = engine(db, agency, trip)
     saga_id = begin(sagas, trip)
-    go_on(sagas, 40)
-    assert row_of(db, saga_id).status == "compensated"
+    go_on(sagas, 60)
     undos = [(step, outcome) for step, operation, outcome in timeline(db, saga_id) if operation == "undo"]
-    assert undos == [("flight", "unknown")] * 5 + [("hotel", "undone"), ("car", "undone"), ("flight", "undone")]
+    assert undos == [
+        *[("flight", "unknown")] * 5,  # of attempts that fail, the first five are enough
+        ("hotel", "undone"),
+        ("car", "undone"),
+        ("flight", "undone"),
+    ]
+
+
+def test_what_succeeds_beside_a_step_that_fails_for_long_is_logged(db):
+    trip = (
+        Saga("parcel", version=1, data=Trip, deadline_s=60)
+        .retriable(Step("hotel", AgencyApi.book_hotel, arguments), Step("tickets", AgencyApi.send_tickets, arguments))
+        .finish(lambda session, run: None, otherwise=lambda session, run: None)
+    )
+    agency = Agency(book_hotel=[*[UNKNOWN] * 6, "ok"], send_tickets=[*[UNKNOWN] * 8, "ok"])
+    sagas = engine(db, agency, trip)
+    saga_id = begin(sagas, trip)
+    go_on(sagas, 60)
+    assert timeline(db, saga_id) == [
+        *[(step, "action", "unknown") for _ in range(5) for step in ("hotel", "tickets")],
+        ("hotel", "action", "ok"),
+        ("tickets", "action", "ok"),
+    ]
 
 
 def test_an_instance_that_lost_its_saga_stops_without_a_further_effect(db):
