@@ -42,6 +42,9 @@ RETURN_S = 30 * 24 * 3600.0
 """How long goods may take to come back and be looked at. Nothing is decided on in the hour after it, in which the saga
 goes on without a decision."""
 RETURN_GRACE_S = 3600.0
+NO_DEADLINE_S = 100 * 365 * 24 * 3600.0
+"""For sagas of which nothing but their wait may be the end: what was decided in time counts, however late the saga is
+driven."""
 
 Start = Callable[[Session, Saga[Any], str, Any], str]
 """Begins a saga in a transaction: (session, definition, key, data) -> its id."""
@@ -271,7 +274,7 @@ DISCARD: Step[Returned] = Step(
 )
 
 RETURN = (
-    Saga("return_order", version=1, data=Returned, deadline_s=DEADLINE_S)
+    Saga("return_order", version=1, data=Returned, deadline_s=NO_DEADLINE_S)
     .wait_for("decided", until_s=RETURN_S + RETURN_GRACE_S, otherwise="orders.return_expired", learn=learn_decision)
     .retriable(
         RESTOCK,

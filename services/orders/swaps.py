@@ -21,6 +21,7 @@ from services.orders.flows import (
     CHALLENGE,
     DEADLINE_S,
     DISCARD,
+    NO_DEADLINE_S,
     RESTOCK,
     RETURN_GRACE_S,
     RETURN_S,
@@ -228,7 +229,7 @@ def exchange_over(session: Session, run: Run[Swap]) -> None:
 
 
 TAKE_BACK = (
-    Saga("take_back", version=1, data=Returned, deadline_s=DEADLINE_S)
+    Saga("take_back", version=1, data=Returned, deadline_s=NO_DEADLINE_S)
     .wait_for("decided", until_s=RETURN_S + RETURN_GRACE_S, learn=learn_decision)
     .retriable(RESTOCK, DISCARD)
     .finish(taken_back, otherwise=taken_back)
