@@ -229,7 +229,7 @@ class Amending:
         if row.status == "pending":
             raise self._in_progress(row)
         if row.status != "waiting" or terms.expires_at is None or now(session) >= terms.expires_at:
-            raise ServiceError("orders.return_expired", "The time in which the goods could come back is over.")
+            raise _expired()
         decided = Decided(
             restock=accepted_units(lines, decisions, restock=True),
             discard=accepted_units(lines, decisions, restock=False),
@@ -246,7 +246,7 @@ class Amending:
         if not amendments.change(
             session, row.id, before=("waiting",), status="settling", data=msgspec.to_builtins(after)
         ):
-            raise ServiceError("orders.return_expired", "The time in which the goods could come back is over.")
+            _require_decided_so(session, row, decisions)
 
     @rpc
     def begin_exchange(
@@ -419,6 +419,18 @@ def _require_changeable(order: Row[Any]) -> None:
         )
     if order.status not in CHANGEABLE:
         refuse_state("orders.not_changeable", order.status, "changed")
+
+
+def _expired() -> ServiceError:
+    return ServiceError("orders.return_expired", "The time in which the goods could come back is over.")
+
+
+def _require_decided_so(session: Session, row: Row[Any], decisions: Decisions) -> None:
+    """Refuse a decision that another transaction was faster than, unless that one decided the same."""
+    decided = amendments.terms_of(amendments.require(session, row.id), SENT_BACK[row.kind]).decisions
+    if decided is None:
+        raise _expired()
+    require_same_decisions(decided, decisions)
 
 
 def _of(session: Session, order_id: str, amendment_id: str, kind: str) -> Row[Any]:
