@@ -10,7 +10,7 @@ import re
 import sqlite3
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,14 +32,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """Where the databases are: files in a folder, or on a server; the companies' are files always."""
+    """Where the databases are: files in a folder, or on a server; the companies' are files always. `names` are those on
+    the server, where they are not rialto_<service>."""
 
     folder: Path
     pg_uri: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, database: str, query: str) -> list[Row]:
         if self.pg_uri and database not in COMPANIES:
-            uri = f"{self.pg_uri.rpartition('/')[0]}/rialto_{database}"
+            uri = f"{self.pg_uri.rpartition('/')[0]}/{self.names.get(database, f'rialto_{database}')}"
             with closing(psycopg2.connect(uri, connect_timeout=10)) as connection, connection.cursor() as cursor:
                 cursor.execute(query)
                 names = [column.name for column in cursor.description]
