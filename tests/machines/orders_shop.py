@@ -18,10 +18,11 @@ from contracts.carts import CartsApi
 from contracts.products import ProductsApi
 from contracts.shipping import ShippingApi
 from contracts.users import UsersApi
-from services.orders.flows import CANCEL, CHANGE, EXCHANGE, RETURN, TAKE_BACK
+from services.orders.flows import CANCEL, RETURN
 from services.orders.models import Amendment, Order
 from services.orders.saga import PLACE_ORDER
 from services.orders.service import OrdersService
+from services.orders.swaps import CHANGE, EXCHANGE, TAKE_BACK
 from tests.machines.order_checks import AMENDMENT_MOVES, MOVES, Books, follow
 from tests.machines.ordered import WINDOW, Ordered
 from tests.machines.others import PRICES, WAY, Others
