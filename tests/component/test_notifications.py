@@ -266,8 +266,8 @@ def test_an_exchange_tells_what_comes_what_goes_back_and_the_difference(notifica
     )
 
 
-def parcel(kind):
-    return fact(kind, parcel_id="o1", tracking="TRK1")
+def parcel(kind, event_id="e1"):
+    return fact(kind, event_id, parcel_id="o1", tracking="TRK1")
 
 
 @pytest.mark.parametrize(
