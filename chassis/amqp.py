@@ -5,7 +5,7 @@ that publish. Requests and replies go without confirms: a deadline tells their c
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from typing import Any
@@ -19,8 +19,8 @@ from amqp import Message, spec
 from amqp.exceptions import AMQPError, NotFound
 from eventlet.semaphore import Semaphore
 from nameko.constants import AMQP_URI_CONFIG_KEY, CALL_ID_STACK_CONTEXT_KEY
-from nameko.extensions import SharedExtension
-from nameko.messaging import HeaderDecoder
+from nameko.extensions import ProviderCollector, SharedExtension
+from nameko.messaging import HeaderDecoder, QueueConsumerStopped
 from nameko.messaging import QueueConsumer as NamekoQueueConsumer
 
 from chassis import faults
@@ -29,6 +29,7 @@ from chassis.errors import Unavailable
 CONNECT_TIMEOUT_S = 3
 HEARTBEAT_S = 20
 PUBLISH_TIMEOUT_S = 5.0
+DRAIN_MS, DRAIN_LOOK_S, STOP_S = 20_000, 0.02, 5.0
 RECONNECT_S = {"interval_start": 0.5, "interval_step": 0.1, "interval_max": 2.0}
 PRESENCE_TTL_S = 1.0
 BROKEN = (AMQPError, OSError, kombu.exceptions.OperationalError)
@@ -84,12 +85,34 @@ class SafeHeaders(HeaderDecoder):
         return data
 
 
+def prefetch_of(container: Any) -> int:
+    """How many unacknowledged messages an instance holds of each of its queues: as many as it has workers, unless
+    config.yaml says otherwise."""
+    return int(container.config.get("prefetch") or container.max_workers)
+
+
 class QueueConsumer(NamekoQueueConsumer):
     """nameko's, with an acknowledgement that a dead channel cannot turn into the death of the container.
 
     It may start before the broker: it is there as soon as the broker is. A provider that says `at_once` gets its
     messages in the consuming thread, unacknowledged: it may not wait, and can do without a message that is lost.
+
+    A provider that is unregistered gets no more messages, and has gone only when those that it got are acknowledged,
+    at most drain_ms later: nameko would close the connection over them, and the broker deliver them once more.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: dict[Any, Any] = {}  # messages that are not acknowledged, and whose they are
+        self._connected = False
+
+    @property
+    def prefetch_count(self) -> int:
+        return prefetch_of(self.container)
+
+    @property
+    def drain_s(self) -> float:
+        return float(self.container.config.get("drain_ms", DRAIN_MS)) / 1000
 
     def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
         consumers = super().get_consumers(consumer_cls, channel)
@@ -101,6 +124,7 @@ class QueueConsumer(NamekoQueueConsumer):
         if getattr(provider, "at_once", False):
             provider.handle_message(body, message)
         else:
+            self._held[message] = provider
             super().handle_message(provider, body, message)
 
     @contextmanager
@@ -108,7 +132,41 @@ class QueueConsumer(NamekoQueueConsumer):
         """Connect, however long that takes. kombu's own pauses grow to half a minute."""
         with self.create_connection() as connection:
             connection.ensure_connection(self.on_connection_error, **RECONNECT_S)
-            yield connection
+            self._connected = True
+            try:
+                yield connection
+            finally:
+                self._connected = False
+                self._held.clear()  # what is not acknowledged by now, the broker delivers again
+
+    def unregister_provider(self, provider: Any) -> None:
+        if not self._connected:  # nothing comes, and there is nobody to be told
+            ProviderCollector.unregister_provider(self, provider)
+            return
+        with eventlet.Timeout(self.drain_s, False):
+            super().unregister_provider(provider)
+            while provider in self._held.values():
+                eventlet.sleep(DRAIN_LOOK_S)
+
+    def on_iteration(self) -> None:
+        self._cancel_consumers_if_requested()
+        if not self._consumers and not self._held:
+            self.should_stop = True
+
+    def stop(self) -> None:
+        with eventlet.Timeout(STOP_S, False):
+            if self._connected:
+                self._held.clear()  # the time to finish is over
+                super().stop()
+                return
+        self.kill()
+
+    def kill(self) -> None:
+        """As nameko's; and at once where there is no connection that could be closed."""
+        if self._connected or self._gt is None:
+            super().kill()
+        else:
+            self._gt.kill(*(() if self._consumers_ready.ready() else (QueueConsumerStopped(),)))
 
     def ack_message(self, message: Any) -> None:
         faults.before(faults.ACK)
@@ -116,6 +174,7 @@ class QueueConsumer(NamekoQueueConsumer):
             super().ack_message(message)
         except BROKEN as exc:  # the broker delivers it again; the barrier makes that harmless
             log.info("acknowledgement lost with its connection: %s", exc)
+        self._held.pop(message, None)
         faults.after(faults.ACK)
 
     def requeue_message(self, message: Any) -> None:
@@ -123,6 +182,7 @@ class QueueConsumer(NamekoQueueConsumer):
             super().requeue_message(message)
         except BROKEN as exc:
             log.info("requeue lost with its connection: %s", exc)
+        self._held.pop(message, None)
 
 
 class Publisher(SharedExtension):
@@ -308,3 +368,24 @@ class Presence(SharedExtension):
         self._close()
 
     kill = stop
+
+
+def queue_counts(uri: str, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Messages that are ready, and consumers, of each of these queues that there is; over a connection of its own.
+
+    Raises one of BROKEN while the broker is away.
+    """
+    found = {}
+    connection = connect(uri)
+    try:
+        connection.connection.sock.settimeout(CONNECT_TIMEOUT_S)
+        for name in names:
+            try:
+                with connection.channel() as channel:
+                    declared = channel.queue_declare(name, passive=True)
+                    found[name] = (int(declared.message_count), int(declared.consumer_count))
+            except NotFound:  # which closes the channel, and it alone
+                pass
+    finally:
+        drop(connection)
+    return found

@@ -4,6 +4,7 @@ Any number of instances may run it on the same database. Which of them holds a s
 one over too early may repeat a call, which the barrier makes harmless.
 """
 
+import dataclasses
 import random
 import time
 import uuid
@@ -57,6 +58,8 @@ class Sagas(DependencyProvider):
         self._poller: Any = None
         self._unknown_looked_at = 0.0
         self._more = False  # whether more sagas were due than could be driven
+        self._driven: dict[str, Held] = {}
+        self._leaving = False
 
     # --- what a service does with it
 
@@ -136,10 +139,14 @@ class Sagas(DependencyProvider):
         )
 
     def stop(self) -> None:
+        """Finish the rounds that are under way, and hand the sagas over: another instance takes them up at once."""
+        self._leaving = True
         if self._poller is not None:
             self._poller.kill()
         with eventlet.Timeout(STOP_S, False):
             self.pool.waitall()
+        for held in list(self._driven.values()):  # whose call takes too long: its commit finds another version
+            self._hand_over(dataclasses.replace(held))
 
     def kill(self) -> None:
         if self._poller is not None:
@@ -169,15 +176,16 @@ class Sagas(DependencyProvider):
             if self.pool.free() > 0:
                 self.pool.spawn_n(self._drive, held)
             else:  # whoever began it has an answer to give, and must not wait for others' sagas
-                eventlet.spawn_n(self._leave_to_poll, held)
+                eventlet.spawn_n(self._hand_over, held)
+                self._more = True
 
-    def _leave_to_poll(self, held: Held) -> None:
+    def _hand_over(self, held: Held) -> None:
+        """Have any instance go on with it at once."""
         try:
             with self.sessions.write() as session:
                 store.change(session, held, Change(timedelta(), {"owner": None}))
         except (Failure, SQLAlchemyError) as exc:
             log.warning("a saga waits for its lease", extra={"saga_id": held.id, "reason": str(exc)})
-        self._more = True
 
     def _poll(self) -> None:
         while True:
@@ -198,7 +206,7 @@ class Sagas(DependencyProvider):
             log.warning("due sagas wait", extra={"reason": f"{type(exc).__name__}: {exc}"})
 
     def _claim_due(self) -> None:
-        free = min(CLAIM_BATCH, self.pool.free())
+        free = 0 if self._leaving else min(CLAIM_BATCH, self.pool.free())
         with self.sessions.read() as session:
             rows = store.due(session, self.definitions, free) if free > 0 else []
         self._more = len(rows) == free
@@ -230,9 +238,12 @@ class Sagas(DependencyProvider):
     def _drive(self, held: Held) -> None:
         structlog.contextvars.bind_contextvars(saga_id=held.id, trace_id=held.trace_id, key=held.key)
         definition = self.definitions[held.name, held.version]
+        self._driven[held.id] = held
         try:
             while self.rounds.go(definition, held):
-                pass
+                if self._leaving:
+                    self._hand_over(held)
+                    break
         except (Failure, SQLAlchemyError) as exc:
             # the database did not take the commit: the row's wake_at brings the saga back, to any instance
             log.warning("saga waits", extra={"reason": f"{type(exc).__name__}: {exc}"})
@@ -240,7 +251,10 @@ class Sagas(DependencyProvider):
             log.exception("saga round failed; it is tried again after its lease")
             self._ask_for_help(held, f"a round of it fails: {type(exc).__name__}: {exc}")
         finally:
+            self._driven.pop(held.id, None)
             structlog.contextvars.clear_contextvars()
+        if self._leaving:
+            return
         if self._more and self.pool.free() + 1 > self.pool.size // 2:  # its own place is about to be free
             self._more = False
             self._soon(0)

@@ -1,10 +1,20 @@
 """A service's part of config.yaml, typed and checked before it starts."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from nameko.exceptions import ConfigurationError
 from nameko.extensions import DependencyProvider
+
+T = TypeVar("T")
+
+
+def read_settings(container: Any, kind: type[T]) -> T:
+    """What config.yaml says of the settings that `kind` names. Raises ConfigurationError, with what is wrong."""
+    try:
+        return msgspec.convert(dict(container.config), kind, strict=False)
+    except msgspec.ValidationError as exc:
+        raise ConfigurationError(f"config.yaml, as {container.service_name} reads it: {exc}") from None
 
 
 class Settings(DependencyProvider):
@@ -15,10 +25,7 @@ class Settings(DependencyProvider):
         self.kind = kind
 
     def setup(self) -> None:
-        try:
-            self.value = msgspec.convert(dict(self.container.config), self.kind, strict=False)
-        except msgspec.ValidationError as exc:
-            raise ConfigurationError(f"config.yaml, as {self.container.service_name} reads it: {exc}") from None
+        self.value = read_settings(self.container, self.kind)
 
     def get_dependency(self, worker_ctx: Any) -> Any:
         return self.value

@@ -23,7 +23,7 @@ from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Message
-from contracts.carts import Cart, CartQuantity, CustomerId, GuestCart
+from contracts.carts import Cart, CartQuantity, CartsApi, CustomerId, GuestCart
 from contracts.common import CartRef, Line, Sku
 from contracts.orders import SagasForgotten
 from services.carts import store
@@ -46,7 +46,7 @@ class CartSettings(Message):
 class CartsService(DeadLetterOperations):
     name = "carts"
 
-    call = provided(Call, CallContext())
+    call = provided(Call, CallContext(CartsApi))
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner()
     settings = provided(CartSettings, Settings(CartSettings))

@@ -12,7 +12,7 @@ from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from contracts.common import Line, Sku, Text
-from contracts.inventory import Difference, Lines, OrderId, Reservation, Stock, StockAudit
+from contracts.inventory import Difference, InventoryApi, Lines, OrderId, Reservation, Stock, StockAudit
 from contracts.orders import SagasForgotten
 from services.inventory import store
 from services.inventory.domain import merged
@@ -22,7 +22,7 @@ from services.inventory.models import Base
 class InventoryService(DeadLetterOperations):
     name = "inventory"
 
-    call = provided(Call, CallContext())
+    call = provided(Call, CallContext(InventoryApi))
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner()
     relay = Relay()

@@ -21,7 +21,7 @@ from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Message
-from contracts.notifications import Address, Limit, Mail
+from contracts.notifications import Address, Limit, Mail, NotificationsApi
 from contracts.orders import (
     ExchangeSettled,
     OrderCancelled,
@@ -57,7 +57,7 @@ class MailSettings(Message):
 class NotificationsService(DeadLetterOperations):
     name = "notifications"
 
-    call = provided(Call, CallContext())
+    call = provided(Call, CallContext(NotificationsApi))
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner()
     settings = provided(MailSettings, Settings(MailSettings))

@@ -35,6 +35,7 @@ from contracts.orders import (
     OrderLine,
     OrderMoneyPage,
     OrderPage,
+    OrdersApi,
     Quote,
     SagaHealth,
     SagasForgotten,
@@ -61,7 +62,7 @@ LOOK_AGAIN_S = 0.5
 class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
     name = "orders"
 
-    call = provided(Call, CallContext())
+    call = provided(Call, CallContext(OrdersApi))
     config = provided(dict[str, Any], Config())
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner(SagasForgotten)

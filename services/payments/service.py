@@ -27,6 +27,7 @@ from contracts.payments import (
     OutsideKey,
     Payment,
     PaymentId,
+    PaymentsApi,
     Reconciliation,
     Refund,
 )
@@ -49,7 +50,7 @@ HOOKS = {
 class PaymentsService(DeadLetterOperations):
     name = "payments"
 
-    call = provided(Call, CallContext())
+    call = provided(Call, CallContext(PaymentsApi))
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner()
     relay = Relay()

@@ -27,6 +27,7 @@ from contracts.products import (
     Product,
     ProductChanges,
     ProductPage,
+    ProductsApi,
     Sort,
 )
 from services.products import store
@@ -43,7 +44,7 @@ class ShopSettings(Message):
 class ProductsService(DeadLetterOperations):
     name = "products"
 
-    call = provided(Call, CallContext())
+    call = provided(Call, CallContext(ProductsApi))
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner()
     relay = Relay()

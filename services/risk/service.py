@@ -13,7 +13,7 @@ from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Message, Money
 from contracts.orders import SagasForgotten
-from contracts.risk import Assessment, Id
+from contracts.risk import Assessment, Id, RiskApi
 from services.risk import store
 from services.risk.domain import Facts, Rules, decide, windows_of
 from services.risk.models import Base
@@ -26,7 +26,7 @@ class RiskSettings(Message):
 class RiskService(DeadLetterOperations):
     name = "risk"
 
-    call = provided(Call, CallContext())
+    call = provided(Call, CallContext(RiskApi))
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner()
     settings = provided(RiskSettings, Settings(RiskSettings))

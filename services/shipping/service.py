@@ -24,6 +24,7 @@ from contracts.shipping import (
     ParcelId,
     Reconciliation,
     Shipment,
+    ShippingApi,
     ShippingQuote,
     Tracking,
 )
@@ -38,7 +39,7 @@ from services.shipping.reconciliation import reconcile
 class ShippingService(DeadLetterOperations):
     name = "shipping"
 
-    call = provided(Call, CallContext())
+    call = provided(Call, CallContext(ShippingApi))
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner()
     relay = Relay()

@@ -17,7 +17,7 @@ from chassis.service import CallContext
 from chassis.types import CUSTOMER, OPERATOR
 from contracts import users as contract
 from contracts.common import Address, Text
-from contracts.users import AddressName, Brand, CardToken, Email, Id, Last4, Password, Role
+from contracts.users import AddressName, Brand, CardToken, Email, Id, Last4, Password, Role, UsersApi
 from services.users import passwords, sessions, store
 from services.users.domain import address_of
 from services.users.founding import Founding
@@ -30,7 +30,7 @@ SWEEP_S = 3600
 class UsersService:
     name = "users"
 
-    call = provided(Call, CallContext())
+    call = provided(Call, CallContext(UsersApi))
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner()
     settings = provided(Settings, Founding())

@@ -1,0 +1,3 @@
+"""The version of the code. setup.cfg says the same."""
+
+VERSION = "0.1.0"
