@@ -13,13 +13,16 @@ from chassis.routes import Reply, Request, route
 from chassis.rpc import remote, tuned
 from chassis.service import CallContext
 from chassis.types import CUSTOMER, OPERATOR, STAFF, Caller
+from chassis.version import VERSION
 from contracts.carts import CartsApi, GuestCart
+from contracts.catalogue import CONTRACTS
 from contracts.common import CartRef
 from contracts.inventory import InventoryApi, Stock
 from contracts.notifications import NotificationsApi
 from contracts.orders import Order, OrderPage, OrdersApi, Quote
 from contracts.payments import PaymentsApi
 from contracts.products import Category, NewProduct, Product, ProductChanges, ProductPage, ProductsApi
+from contracts.registry import RegistryApi
 from contracts.risk import RiskApi
 from contracts.shipping import Shipment, ShippingApi
 from contracts.users import Tokens, User, UsersApi
@@ -29,16 +32,17 @@ from edge.carts import cart_view
 from edge.errors import STATUS
 from edge.operators import OperatorRoutes
 from edge.profile import ProfileRoutes
+from edge.registry import RegistryRoutes
 
 ROOT = Path(__file__).resolve().parent
-VERSION = "0.1.0"
-BEHIND = ("users", "products", "inventory", "carts", "orders", "payments", "shipping", "notifications", "risk")
-"""The services that must answer before the gateway says that it is ready."""
+
+BEHIND = tuple(name for name in CONTRACTS if name != "registry")
+"""The services that must answer before the gateway says that it is ready: the shop sells without a registry."""
 PAGE_FILES = {"shop.js": "text/javascript", "shop.css": "text/css", "icon.svg": "image/svg+xml"}
 PLACE_S = 5.0
 
 
-class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes):
+class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRoutes):
     name = "gateway"
     http_status = STATUS
 
@@ -54,6 +58,7 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes):
     payments: PaymentsApi = remote(PaymentsApi)
     shipping: ShippingApi = remote(ShippingApi)
     notifications: NotificationsApi = remote(NotificationsApi)
+    registry: RegistryApi = remote(RegistryApi)
     risk: RiskApi = remote(RiskApi)
 
     # --- users

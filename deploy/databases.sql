@@ -7,4 +7,5 @@ CREATE DATABASE orders;
 CREATE DATABASE payments;
 CREATE DATABASE shipping;
 CREATE DATABASE notifications;
+CREATE DATABASE registry;
 CREATE DATABASE risk;

@@ -11,6 +11,7 @@ from contracts.amendments import Decisions, RefundTo, ReturnLines, SwapLines
 from contracts.common import Address, Amount, PaymentMethod, Text
 from contracts.orders import Incident
 from contracts.payments import CustomerId, GiftCard
+from contracts.registry import After
 from contracts.users import Email, Password, Profile, Role
 
 
@@ -129,6 +130,13 @@ class OrderQuery(Body):
     status: Annotated[str, msgspec.Meta(max_length=20)] | None = None
     limit: Limit = 20
     cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class RegistryQuery(Body):
+    """`after`: the id of the last event that was seen."""
+
+    after: After = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=500)] = 100
 
 
 class SagaQuery(Body):

@@ -55,6 +55,7 @@ STATUS = {
     "products.not_found": 404,
     "products.sku_taken": 409,
     "products.wrong_currency": 422,
+    "registry.unknown_service": 404,
     "risk.not_found": 404,
     "risk.refused": 409,
     "sagas.bad_cursor": 400,

@@ -12,7 +12,18 @@ from scripts.broker import Node
 from scripts.processes import ROOT, CannotStart, Command, connects, free_port
 from scripts.supervisor import Rank, Unit
 
-SERVICES = ("users", "products", "inventory", "carts", "orders", "payments", "shipping", "notifications", "risk")
+SERVICES = (
+    "users",
+    "products",
+    "inventory",
+    "carts",
+    "orders",
+    "payments",
+    "shipping",
+    "notifications",
+    "risk",
+    "registry",
+)
 SANDBOXES = ("acquirer", "carrier")
 PARCELS_MOVE_EVERY_S = "3"
 

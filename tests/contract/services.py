@@ -8,9 +8,21 @@ from typing import Any
 
 from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR
 
+from chassis import described
 from chassis.types import Event
 
-SERVICES = ("users", "products", "inventory", "carts", "orders", "payments", "shipping", "notifications", "risk")
+SERVICES = (
+    "users",
+    "products",
+    "inventory",
+    "carts",
+    "orders",
+    "payments",
+    "shipping",
+    "notifications",
+    "risk",
+    "registry",
+)
 
 
 @cache
@@ -25,19 +37,11 @@ def api(service: str) -> Any:
 
 def promised(service: str) -> dict[str, Callable[..., Any]]:
     """The methods of a service's contract, by name."""
-    return {name: method for name, method in vars(api(service)).items() if hasattr(method, "__service__")}
-
-
-@cache
-def events(service: str) -> tuple[type[Event], ...]:
-    """What a service publishes, as its contract says."""
-    module = import_module(f"contracts.{service}")
-    members = [member for _, member in inspect.getmembers(module, inspect.isclass)]
-    return tuple(each for each in members if issubclass(each, Event) and getattr(each, "__source__", None) == service)
+    return described.promised(api(service))
 
 
 def all_events() -> list[type[Event]]:
-    return [event for service in SERVICES for event in events(service)]
+    return [event for service in SERVICES for event in described.events_of(api(service))]
 
 
 def entrypoints(service: str, kind: type) -> dict[str, Any]:

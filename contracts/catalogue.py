@@ -1,0 +1,25 @@
+"""All contracts, by the names of their services: what the platform promises as a whole."""
+
+from contracts.carts import CartsApi
+from contracts.inventory import InventoryApi
+from contracts.notifications import NotificationsApi
+from contracts.orders import OrdersApi
+from contracts.payments import PaymentsApi
+from contracts.products import ProductsApi
+from contracts.registry import RegistryApi
+from contracts.risk import RiskApi
+from contracts.shipping import ShippingApi
+from contracts.users import UsersApi
+
+CONTRACTS: dict[str, type] = {
+    "users": UsersApi,
+    "products": ProductsApi,
+    "inventory": InventoryApi,
+    "carts": CartsApi,
+    "orders": OrdersApi,
+    "payments": PaymentsApi,
+    "shipping": ShippingApi,
+    "notifications": NotificationsApi,
+    "risk": RiskApi,
+    "registry": RegistryApi,
+}
