@@ -113,6 +113,7 @@ def describe(unit: Unit) -> dict[str, Any]:
         "up_since": datetime.fromtimestamp(unit.since, UTC).isoformat(timespec="seconds") if pid else None,
         "memory": memory,
         "restarts": unit.restarts,
+        "serves": pid is not None and unit.up(),
         "state": "draining" if unit.leaving else "running" if pid else "waiting to start again",
         "metrics_port": unit.metrics_port,
     }
