@@ -38,7 +38,12 @@ ROOT = Path(__file__).resolve().parent
 
 BEHIND = tuple(name for name in CONTRACTS if name != "registry")
 """The services that must answer before the gateway says that it is ready: the shop sells without a registry."""
-PAGE_FILES = {"shop.js": "text/javascript", "shop.css": "text/css", "icon.svg": "image/svg+xml"}
+PAGE_FILES = {
+    "shop.js": "text/javascript",
+    "registry.js": "text/javascript",
+    "shop.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
 PLACE_S = 5.0
 
 

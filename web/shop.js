@@ -4,7 +4,7 @@ const kept = sessionStorage; // access: the token of who is logged in; cart: a g
 const MARKS = { ok: "✓", refused: "✗", unknown: "?", undone: "↶", pending: "…", rejecting: "↶", rejected: "✗",
   confirmed: "✓", shipped: "✓", delivered: "✓", cancelling: "↶", cancelled: "✗",
   returned: "↶", made_good: "+", skipped: "-", resolved: "!" }; // of steps and orders
-let cart, purchase = {}, turn = Promise.resolve(), typing;
+let cart, purchase = {}, turn = Promise.resolve(), typing, met; // met: the token of whom we know the roles
 const fields = (form) => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
 const money = ({ amount, currency }, format = new Intl.NumberFormat("en", { style: "currency", currency })) =>
   format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
@@ -71,7 +71,12 @@ function showCart(view) {
 }
 async function enter() { // the page of whoever it is now
   document.body.className = kept.access ? "member" : "guest";
+  if (!kept.access) $("#registry").replaceChildren();
   showCart(kept.access || kept.cart ? await call("GET", "/v1/cart") : { lines: [] });
+  if (!kept.access || met === kept.access) return;
+  const { roles } = await call("GET", "/v1/me");
+  met = kept.access;
+  if (roles.includes("operator")) await import("/web/registry.js").then(({ watch }) => watch());
 }
 const leave = (why) => { kept.clear(); $("#account .problem").textContent = why; return enter(); };
 async function logIn(isNew) {
@@ -139,3 +144,4 @@ for (const [part, action] of [["#cart", enter], ["#catalogue", find]]) act($(par
 act($("#catalogue"), async () => (await call("GET", "/v1/categories")).forEach(({ slug, name }) =>
   $("#search select").append(el("option", { value: slug }, name))));
 if (kept.order) follow();
+export { $, call, el };

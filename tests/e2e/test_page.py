@@ -27,6 +27,22 @@ LOSE_FIRST_ANSWER = """(() => {
         throw new TypeError("the answer was lost");
     };
 })()"""
+MARKS = {"up": "●", "draining": "◐", "suspect": "?"}
+ROWS = """[...document.querySelectorAll('#registry tbody tr')].map(({ cells: [name, m, instances, queue] }) =>
+    [name.innerText, Number(m.innerText), [...instances.querySelectorAll('li')].map((each) => each.innerText),
+        queue.innerText])"""
+FIGURES = """Object.fromEntries([...document.querySelectorAll('#registry dl > div')].map((figure) =>
+    [figure.querySelector('dt').innerText, Number(figure.querySelector('b').innerText)]))"""
+FINDINGS = """[...document.querySelectorAll('#registry > ul > li')].map((finding) =>
+    [finding.className, finding.innerText])"""
+ANSWER_WITH = """((seen) => {
+    const real = window.fetch;
+    Object.assign(window, { pauses: [], broken: false, setTimeout: (action, ms) => window.pauses.push(ms) });
+    window.fetch = async (path, options) => path !== "/v1/registry" ? real(path, options)
+        : window.broken ? new Response('{"detail": "The registry is away."}', { status: 503 })
+        : new Response(JSON.stringify(seen));
+})(arguments[0])"""
+LOOK = "document.dispatchEvent(new Event('visibilitychange'))"
 
 
 @dataclass
@@ -80,6 +96,25 @@ def sign_up(page: Browser) -> str:
     page.press("Enter")
     page.wait_for("document.body.className === 'member'")
     return email
+
+
+def log_in(page: Browser, shop: System) -> None:
+    """As the operator, who then sees who is there."""
+    page.fill("#account [name=email]", shop.env["OPERATOR_EMAIL"])
+    page.fill("#account [name=password]", shop.env["OPERATOR_PASSWORD"])
+    page.press("Enter")
+    page.wait_for("document.querySelectorAll('#registry tbody tr').length > 0")
+
+
+def told(desk: Desk) -> tuple[list[Any], dict[str, int]]:
+    """What the registry says of services, and its figures, as the page writes them."""
+    seen = desk.call("GET", "/v1/registry")
+    return [told_of(**service) for service in seen["services"]], seen["model"]
+
+
+def told_of(name: str, m: int, instances: list[Any], queue: dict[str, int | None], **_: Any) -> list[Any]:
+    states = [f"{MARKS[each['state']]} {each['state']} {each['pid']} {each['id']}" for each in instances]
+    return [name, m, states, " / ".join("\N{EN DASH}" if each is None else str(each) for each in queue.values())]
 
 
 def check_out(page: Browser, token: str) -> None:
@@ -212,3 +247,51 @@ def test_a_refusal_is_said_beside_what_was_asked(desk: Desk, page: Browser) -> N
     page.wait_for("document.querySelector('#account .problem').innerText !== ''")
     assert page.text("#account .problem") == "The e-mail address or the password is wrong."
     assert page.run("document.body.className") == "guest"
+
+
+def test_an_operator_sees_who_is_there_until_the_log_out(shop: System, desk: Desk, page: Browser) -> None:
+    log_in(page, shop)
+    assert wait_until(lambda: (page.run(ROWS), page.run(FIGURES)) == told(desk), 20), (page.run(ROWS), told(desk))
+    assert page.run(FIGURES)["n"] == len(page.run(ROWS)) == 11
+    assert page.text("#registry [role=status]").startswith(f"11 services, {page.run(FIGURES)['M']} instances, ")
+
+    page.tab_to("#log-out")
+    page.press("Enter")
+    page.wait_for("document.body.className === 'guest'")
+    assert page.run("document.querySelector('#registry').childNodes.length") == 0
+
+
+def test_a_customer_does_not_see_who_is_there(page: Browser) -> None:
+    sign_up(page)
+    page.wait_for(SEARCHED, "/v1/me")
+    page.wait_for("document.querySelector('#account').ariaBusy === null")
+    assert page.run("document.querySelector('#registry').childNodes.length") == 0
+    assert page.text("#registry") == ""
+    assert not page.run(SEARCHED, "/web/registry.js")
+    assert not page.run(SEARCHED, "/v1/registry")
+
+
+def test_findings_are_said_in_words_and_an_error_ends_the_looking(shop: System, desk: Desk, page: Browser) -> None:
+    log_in(page, shop)
+    texts = [("error", "risk has no instance."), ("warning", ATTACK), ("info", "Settings differ.")]
+    found = [{"severity": severity, "code": "x", "service": "risk", "text": text} for severity, text in texts]
+    page.run(ANSWER_WITH, {**desk.call("GET", "/v1/registry"), "findings": found})
+    page.run(LOOK)
+    page.wait_for("document.querySelector('#registry .error')?.innerText === '✗ error risk has no instance.'")
+    assert page.run(FINDINGS)[1:] == [["warning", f"! warning {ATTACK}"], ["info", "i info Settings differ."]]
+    assert page.text("#registry [role=status]").endswith(" instances, 1 error, 1 warning.")
+    assert page.run("document.images.length") == 0
+    assert page.run("pauses") == [5000]
+
+    page.run("(window.broken = true)")
+    page.run(LOOK)
+    page.wait_for("document.querySelector('#registry .problem').innerText === 'The registry is away.'")
+    page.run(LOOK)
+    assert page.run("pauses") == [5000]
+
+    page.run("(window.broken = false)")
+    page.tab_to("#registry button")
+    page.press("Enter")
+    page.wait_for("document.querySelector('#registry .problem').innerText === ''")
+    assert page.run("pauses") == [5000, 5000]
+    assert page.run("document.activeElement.id") == "registry"
