@@ -1,12 +1,15 @@
 """Alert rules speak of metrics that there are, and each has its section in the runbook."""
 
 import re
+from urllib.parse import urlsplit
 
 import prometheus_client
 import pytest
 import yaml
 
 import chassis.service  # noqa: F401 - registers its metrics, as the next ones do
+from chassis.openapi import routes_of
+from gateway import GatewayService
 from tests.architecture.source import ROOT
 from tests.contract.services import SERVICES, service_class
 
@@ -45,3 +48,11 @@ def test_every_metric_that_the_documents_name_is_there():
     named = set(_METRIC.findall(OPERATIONS + RUNBOOK))
     known = metrics()
     assert {name for name in named if name not in known and f"{name}_total" not in known} == set()
+
+
+def test_the_example_of_scraping_asks_a_route_that_there_is_and_reads_these_rules():
+    example = yaml.safe_load((ROOT / "deploy/prometheus.yml").read_text())
+    (job,) = example["scrape_configs"]
+    (discovery,) = job["http_sd_configs"]
+    assert urlsplit(discovery["url"]).path in {route.path for route, _ in routes_of(GatewayService)}
+    assert all((ROOT / "deploy" / name).is_file() for name in example["rule_files"])
