@@ -36,9 +36,9 @@ class Interrupted(Exception):
     """The user, or `make stop`, asked us to end."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Unit:
-    """One process of a service. `up` tells whether it serves yet."""
+    """One process of a service. `up` tells whether it serves yet. It `replaces` another until it serves."""
 
     service: str
     number: int
@@ -87,13 +87,15 @@ class Supervisor:
         self._start(unit)
 
     def drain(self, unit: Unit) -> None:
-        """Let a unit finish its work, and forget it when it has ended."""
-        unit.leaving = time.monotonic() + DRAIN_S
-        if unit.process:
-            unit.process.terminate()
+        """Let a unit finish its work, and forget it when it has ended. Whom it was to replace stays."""
+        unit.replaces = None
+        if unit.leaving is None:
+            unit.leaving = time.monotonic() + DRAIN_S
+            if unit.process:
+                unit.process.terminate()
 
     def replace(self, old: Unit, new: Unit) -> None:
-        """Start `new`; drain `old` as soon as `new` serves. While `new` does not, `old` stays."""
+        """Start `new`; drain `old` as soon as `new` serves. If `new` does not, or ends before it does, `old` stays."""
         new.replaces, new.replace_by = old, time.monotonic() + REPLACE_S
         self.add(new)
 
@@ -114,6 +116,8 @@ class Supervisor:
         for unit in list(self.units):
             if unit.process and unit.process.poll() is not None:
                 self._ended(unit, unit.process)
+            elif not unit.process and unit.leaving:
+                self._leaves(unit, "has left")
             elif not unit.process and time.monotonic() >= unit.due:
                 unit.restarts += 1
                 self._start(unit)
@@ -125,12 +129,11 @@ class Supervisor:
     def _hand_over(self, unit: Unit, old: Unit) -> None:
         if unit.process and unit.up():
             self.say(f"{unit.name} serves; draining {old.name}")
-            self.drain(old)
             unit.replaces = None
+            self.drain(old)
         elif time.monotonic() > unit.replace_by:
             self.say(f"{unit.name} does not serve (see {self.log / unit.name}.log); {old.name} stays")
             self.drain(unit)
-            unit.replaces = None
 
     def stop(self) -> None:
         """End everything, rank by rank. A second signal meanwhile kills what is left."""
@@ -162,16 +165,23 @@ class Supervisor:
     def _ended(self, unit: Unit, process: "Popen[bytes]") -> None:
         kill_group(process, signal.SIGKILL)
         unit.process = None
-        if unit.leaving:
-            self.say(f"{unit.name} has left")
-            self._forget(unit)
-            return
-        unit.quick_ends = 0 if time.time() - unit.since > STEADY_S else unit.quick_ends + 1
-        pause_s = min(BACK_OFF_S[0] * 2 ** max(unit.quick_ends - 1, 0), BACK_OFF_S[1])
-        unit.due = time.monotonic() + pause_s
-        code = process.returncode
+        log, code = self.log / f"{unit.name}.log", process.returncode
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        self.say(f"{unit.name} {how} (see {self.log / unit.name}.log); starting it again in {pause_s:g} s")
+        if unit.leaving:
+            late = code == -signal.SIGKILL and time.monotonic() > unit.leaving
+            self._leaves(unit, f"was killed: it had not left after {DRAIN_S:g} s" if late else "has left")
+        elif unit.replaces:
+            self._leaves(unit, f"{how} before it served (see {log}); {unit.replaces.name} stays")
+        else:
+            unit.quick_ends = 0 if time.time() - unit.since > STEADY_S else unit.quick_ends + 1
+            pause_s = min(BACK_OFF_S[0] * 2 ** max(unit.quick_ends - 1, 0), BACK_OFF_S[1])
+            unit.due = time.monotonic() + pause_s
+            self.say(f"{unit.name} {how} (see {log}); starting it again in {pause_s:g} s")
+
+    def _leaves(self, unit: Unit, how: str) -> None:
+        self.say(f"{unit.name} {how}")
+        unit.replaces = None
+        self._forget(unit)
 
     def _forget(self, unit: Unit) -> None:
         for path in self._pid_files(unit):

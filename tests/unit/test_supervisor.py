@@ -120,7 +120,37 @@ def test_a_drained_unit_that_hangs_is_killed_when_its_time_is_over(
     bench.until(lambda: "deaf" in bench.log("orders-1"))
     bench.supervisor.drain(orders)
     bench.until(lambda: orders not in bench.supervisor.units)
-    assert bench.said == ["orders-1 has left"]
+    assert bench.said == ["orders-1 was killed: it had not left after 0.1 s"]
+
+
+def test_who_drains_already_is_not_asked_again_and_gets_no_more_time(bench: Bench) -> None:
+    trace = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+print("set", flush=True)
+while True:
+    time.sleep(60)
+"""
+    orders = unit("orders", trace)
+    bench.supervisor.add(orders)
+    bench.until(lambda: "set" in bench.log("orders-1"))
+    bench.supervisor.drain(orders)
+    until = orders.leaving
+    bench.until(lambda: "asked" in bench.log("orders-1"))
+    bench.supervisor.drain(orders)
+    bench.supervisor.tick()
+    assert orders.leaving == until
+    assert bench.log("orders-1").count("asked") == 1
+
+
+def test_a_unit_that_is_drained_between_two_starts_is_not_started_again(bench: Bench) -> None:
+    orders = unit("orders", "print('started')")
+    bench.supervisor.add(orders)
+    bench.until(lambda: orders.process is None)
+    bench.supervisor.drain(orders)
+    bench.until(lambda: orders not in bench.supervisor.units)
+    assert (orders.restarts, bench.log("orders-1"), bench.pid_files()) == (0, "started\n", [])
+    assert bench.said[-1] == "orders-1 has left"
 
 
 def test_the_old_unit_is_drained_only_when_its_replacement_serves(bench: Bench) -> None:
@@ -144,6 +174,41 @@ def test_the_old_unit_stays_when_its_replacement_never_serves(bench: Bench, monk
     bench.until(lambda: bench.supervisor.units == [old])
     log = bench.supervisor.log / "orders-2.log"
     assert bench.said == [f"orders-2 does not serve (see {log}); orders-1 stays", "orders-2 has left"]
+
+
+def test_a_replacement_that_ends_before_it_serves_is_given_up_at_once(bench: Bench) -> None:
+    old, new = unit("orders"), unit("orders", "raise SystemExit(3)", number=2, up=lambda: False)
+    bench.supervisor.add(old)
+    bench.supervisor.replace(old, new)
+    bench.until(lambda: bench.supervisor.units == [old])
+    log = bench.supervisor.log / "orders-2.log"
+    assert bench.said == [f"orders-2 ended with exit code 3 before it served (see {log}); orders-1 stays"]
+    assert (old.leaving, bench.pid_files()) == (None, ["orders-1.pid"])
+
+
+def test_the_old_unit_stays_when_its_replacement_is_drained_before_it_serves(bench: Bench) -> None:
+    serves: list[bool] = []
+    old, new = unit("orders"), unit("orders", STUBBORN, number=2, up=lambda: bool(serves))
+    bench.supervisor.add(old)
+    bench.supervisor.replace(old, new)
+    bench.until(lambda: "deaf" in bench.log("orders-2"))
+    bench.supervisor.drain(new)
+    serves.append(True)
+    bench.supervisor.tick()
+    assert (old.leaving, bench.said) == (None, [])
+
+
+def test_an_old_unit_that_dies_meanwhile_is_not_started_beside_its_replacement(bench: Bench) -> None:
+    serves: list[bool] = []
+    old, new = unit("orders"), unit("orders", number=2, up=lambda: bool(serves))
+    bench.supervisor.add(old)
+    bench.supervisor.replace(old, new)
+    os.kill(pid(old), signal.SIGKILL)
+    bench.until(lambda: old.process is None)
+    serves.append(True)
+    bench.until(lambda: bench.supervisor.units == [new])
+    assert old.restarts == 0
+    assert bench.said[1:] == ["orders-2 serves; draining orders-1", "orders-1 has left"]
 
 
 def test_units_stop_gateway_first_then_services_then_the_broker(bench: Bench, tmp_path: Path) -> None:
