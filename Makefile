@@ -9,7 +9,7 @@
 run:    ; @scripts/python -m scripts.up
 demo:   ; @scripts/python -m scripts.up --demo
 status: ; @scripts/python -m scripts.control status
-scale:  ; @scripts/python -m scripts.scale to $(filter-out VAR=% PORT=% SCALE=% DB=%,$(MAKEOVERRIDES))
+scale:  ; @scripts/python -m scripts.scale to $(MAKEOVERRIDES)
 restart: ; @scripts/python -m scripts.scale restart $(SERVICE)
 ops:    ; @scripts/python -m scripts.ops $(ARGS)
 stop:   ; @scripts/python -m scripts.control stop

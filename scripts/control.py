@@ -1,16 +1,17 @@
 """Talking to the supervisor of a running system, over a socket in its state folder: one JSON request, one JSON answer.
 
-    python -m scripts.control status | stop | add SERVICE | drain SERVICE NUMBER | replace SERVICE NUMBER
+    python -m scripts.control status [SERVICE] | stop | add SERVICE | drain SERVICE NUMBER | replace SERVICE NUMBER
 
-VAR names the state folder; JSON=1 prints the status for a machine.
+VAR names the state folder; JSON=1 prints the status for a machine. scripts/scale.py asks for many at once, and waits.
 """
 
+import itertools
 import json
 import os
 import select
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,9 +20,17 @@ from typing import Any
 import psutil
 
 from scripts.processes import CannotStart, wait_until
-from scripts.supervisor import Rank, Supervisor, Unit
+from scripts.supervisor import Supervisor, Unit
 
+ANSWER_S = 10.0
 STOP_S = 20.0
+MOST = 99
+"""Instances of one service."""
+GATEWAY = (
+    "There is one gateway, which holds the shop's port: it cannot be scaled, nor replaced while it serves. "
+    "`. {var}/env; kill $(cat $VAR/run/gateway-1.pid)` ends it when it has answered what it was asked; it is started "
+    "again at once, with the code of now, and nobody is served for those seconds."
+)
 
 
 @contextmanager
@@ -37,9 +46,9 @@ def address(run: Path) -> Iterator[str]:
 class Control:
     """The supervisor's end. `poll` waits, and answers whoever calls meanwhile."""
 
-    def __init__(self, supervisor: Supervisor, build: Callable[[str, int], Unit]) -> None:
-        """`build(service, number)` makes a unit of a service that may be scaled; raises CannotStart for others."""
-        self.supervisor, self.build = supervisor, build
+    def __init__(self, supervisor: Supervisor, build: Callable[[str, int], Unit], services: Collection[str]) -> None:
+        """`build(service, number)` makes a further instance of one of `services`, which may be scaled."""
+        self.supervisor, self.build, self.services = supervisor, build, services
         self.listener = socket.socket(socket.AF_UNIX)
         (supervisor.run / "control").unlink(missing_ok=True)
         with address(supervisor.run) as path:
@@ -68,35 +77,79 @@ class Control:
         self.listener.close()
         (self.supervisor.run / "control").unlink(missing_ok=True)
 
-    def answer(self, request: list[str]) -> dict[str, Any]:
+    def answer(self, request: list[Any]) -> dict[str, Any]:
         match request:
-            case ["status"]:
-                return {"units": [describe(unit) for unit in self.supervisor.units]}
+            case ["status"] | ["status", str()]:
+                units = self.instances(request[1]) if request[1:] else self.supervisor.units
+                return {"units": [describe(unit) for unit in units]}
             case ["stop"]:
                 self.supervisor.ask_to_stop()
                 return {"done": "stopping"}
-            case ["add", service]:
-                unit = self.next_unit(service)
-                self.supervisor.add(unit)
-                return {"done": f"started {unit.name}"}
-            case ["drain", service, number]:
+            case ["add", str(service)]:
+                return {"done": f"started {self.add(service).name}"}
+            case ["drain", str(service), str(number)]:
                 self.supervisor.drain(self.find(service, number))
                 return {"done": f"draining {service}-{number}"}
-            case ["replace", service, number]:
-                old, unit = self.find(service, number), self.next_unit(service)
-                self.supervisor.replace(old, unit)
-                return {"done": f"started {unit.name}; {old.name} is drained when it serves"}
+            case ["replace", str(service), str(number)]:
+                return self.replace(self.find(service, number))
+            case ["scale", dict(wishes)]:
+                return self.scale(wishes)
         raise CannotStart("Say one of: status, stop, add SERVICE, drain SERVICE NUMBER, replace SERVICE NUMBER.")
 
-    def next_unit(self, service: str) -> Unit:
-        used = {unit.number for unit in self.supervisor.units if unit.service == service}
-        return self.build(service, next(number for number in range(1, 1000) if number not in used))
+    def add(self, service: str) -> Unit:
+        (unit,) = self.further(service, 1)
+        self.supervisor.add(unit)
+        return unit
+
+    def replace(self, old: Unit) -> dict[str, Any]:
+        if old.leaving:
+            raise CannotStart(f"{old.name} is leaving already.")
+        for unit in self.instances(old.service):
+            if unit.replaces and old in (unit, unit.replaces):
+                raise CannotStart(f"{unit.name} is about to replace {unit.replaces.name}: wait until it has.")
+        (new,) = self.further(old.service, 1)
+        self.supervisor.replace(old, new)
+        return {"done": f"started {new.name}; {old.name} is drained when it serves", "instance": new.number}
+
+    def scale(self, wishes: dict[str, int]) -> dict[str, Any]:
+        """Start instances, or drain some, until so many stay of each service; all of it or, for a mistake, nothing.
+
+        First those leave that do not run, then those with the highest numbers.
+        """
+        come: list[Unit] = []
+        leave: list[Unit] = []
+        for service, count in wishes.items():
+            stay = [unit for unit in self.instances(service) if not unit.leaving]
+            if type(count) is not int or not 0 <= count <= MOST:
+                raise CannotStart(f"{service} cannot have {count!r} instances; it can have 0 to {MOST}.")
+            stay.sort(key=lambda unit: (unit.process is None, unit.number))
+            leave += stay[count:]
+            come += self.further(service, count - len(stay))
+        for unit in leave:
+            self.supervisor.drain(unit)
+        for unit in come:
+            self.supervisor.add(unit)
+        return {"done": f"{len(come)} start, {len(leave)} leave"}
+
+    def further(self, service: str, count: int) -> list[Unit]:
+        """So many units more, not started yet, with the lowest numbers that are free."""
+        used = {unit.number for unit in self.instances(service)}
+        free = (number for number in itertools.count(1) if number not in used)
+        return [self.build(service, number) for number in itertools.islice(free, max(count, 0))]
+
+    def instances(self, service: str) -> list[Unit]:
+        """Those of a service, who leave among them. Raises CannotStart for what is no service that may be scaled."""
+        if service == "gateway":
+            raise CannotStart(GATEWAY.format(var=self.supervisor.run.parent))
+        if service not in self.services:
+            raise CannotStart(f"There is no service {service} to scale; there are: {', '.join(self.services)}.")
+        return [unit for unit in self.supervisor.units if unit.service == service]
 
     def find(self, service: str, number: str) -> Unit:
-        for unit in self.supervisor.units:
-            if unit.name == f"{service}-{number}" and unit.rank is Rank.SERVICE:
+        for unit in self.instances(service):
+            if str(unit.number) == number:
                 return unit
-        raise CannotStart(f"No instance {number} of a service {service} runs here; `make status` lists them.")
+        raise CannotStart(f"No instance {number} of {service} runs here; `make status` lists them.")
 
 
 def describe(unit: Unit) -> dict[str, Any]:
@@ -119,17 +172,22 @@ def describe(unit: Unit) -> dict[str, Any]:
     }
 
 
-def ask(var: Path, *request: str) -> dict[str, Any]:
+def ask(var: Path, *request: Any) -> dict[str, Any]:
     """One request to the system of a state folder. Raises CannotStart when none runs there, or it refuses."""
     try:
         with socket.socket(socket.AF_UNIX) as connection, address(var / "run") as path:
-            connection.settimeout(10)
+            connection.settimeout(ANSWER_S)
             connection.connect(path)
             connection.sendall(json.dumps(request).encode())
             connection.shutdown(socket.SHUT_WR)
-            answer: dict[str, Any] = json.loads(b"".join(iter(lambda: connection.recv(65536), b"")) or b"{}")
+            told = b"".join(iter(lambda: connection.recv(65536), b""))
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
         raise CannotStart(f"Nothing runs on {var}.") from None
+    except OSError:  # a time-out, too
+        told = b""
+    if not told:
+        raise CannotStart(f"The system on {var} does not answer: it is about to stop, or is stopped.")
+    answer: dict[str, Any] = json.loads(told)
     if "error" in answer:
         raise CannotStart(answer["error"])
     return answer
@@ -162,8 +220,8 @@ def main() -> None:
     request = sys.argv[1:]
     if request == ["stop"]:
         stop(var)
-    elif request == ["status"]:
-        units = ask(var, "status")["units"]
+    elif request[:1] == ["status"]:
+        units = ask(var, *request)["units"]
         print(json.dumps(units, indent=2) if os.environ.get("JSON") == "1" else table(units))
     else:
         print(ask(var, *request)["done"])

@@ -4,6 +4,7 @@
     python -m scripts.scale restart orders             replace each instance, one at a time, by one with today's code
 
 VAR names the system's state folder. It waits until the new ones serve and the old ones have left; exit code 1 if not.
+Whoever stops waiting (Ctrl-C) stops nothing: the supervisor goes on with what it was asked for.
 """
 
 import os
@@ -14,67 +15,86 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scripts.control import ask
+from scripts.control import MOST, ask
 from scripts.processes import CannotStart, wait_until
+from scripts.supervisor import DRAIN_S, REPLACE_S
 
-SERVES_WITHIN_S = 60.0
-LEAVES_WITHIN_S = 40.0
-"""Above what the supervisor gives: it gives up a replacement after a minute, and kills who drains for half of one."""
+SERVES_WITHIN_S, FURTHER_S = 60.0, 5.0
+"""An instance that starts alone, and more for each further one that starts with it."""
 LOOK_EVERY_S = 0.2
-MOST = 99
 
 Unit = dict[str, Any]
 
 
 class System:
-    """The system that runs on a state folder, by its supervisor's socket."""
+    """The system that runs on a state folder, by its supervisor's socket. `say` shows a line to the user."""
 
-    def __init__(self, var: Path) -> None:
-        self.var = var
+    def __init__(self, var: Path, say: Callable[[str], None] = print) -> None:
+        self.var, self.say = var, say
 
-    def units(self, service: str) -> list[Unit]:
-        """A service's instances, those that leave among them, by their numbers."""
-        found = [unit for unit in ask(self.var, "status")["units"] if unit["service"] == service]
-        return sorted(found, key=lambda unit: int(unit["instance"]))
+    def instances(self, service: str) -> dict[str, Unit]:
+        """A service's instances by their names, those that leave among them."""
+        units = ask(self.var, "status", service)["units"]
+        return {f"{service}-{unit['instance']}": unit for unit in sorted(units, key=lambda unit: unit["instance"])}
 
-    def staying(self, service: str) -> list[Unit]:
-        return [unit for unit in self.units(service) if unit["state"] != "draining"]
+    def scale(self, wishes: dict[str, int]) -> None:
+        """Have so many instances of each service, and wait until they serve, and nobody leaves any more."""
+        begun = time.monotonic()
+        ask(self.var, "scale", wishes)
+        limit_s = max(SERVES_WITHIN_S, DRAIN_S) + FURTHER_S * sum(wishes.values())
+        for service, count in wishes.items():
+            if not wait_until(partial(self.has, service, count), limit_s, LOOK_EVERY_S):
+                lacking = ", ".join(self.lacks(service, count))
+                raise CannotStart(f"After {limit_s:g} s: {lacking}; see `make status` and {self.var}/log.")
+            self.say(f"{service}: {count} ({time.monotonic() - begun:.1f} s)")
 
-    def scale(self, service: str, count: int) -> None:
-        """Add instances, or drain those with the highest numbers, and wait for it."""
-        there = self.staying(service)
-        for _ in range(count - len(there)):
-            ask(self.var, "add", service)
-        for unit in there[count:]:
-            ask(self.var, "drain", service, str(unit["instance"]))
-        self._wait(service, SERVES_WITHIN_S, lambda units: len(units) == count and all(map(serves, units)))
+    def has(self, service: str, count: int) -> bool:
+        return self.lacks(service, count) == []
+
+    def lacks(self, service: str, count: int) -> list[str]:
+        """What is not yet as it should be."""
+        units = self.instances(service)
+        leave = [f"{name} has not left" for name, unit in units.items() if unit["state"] == "draining"]
+        stay = {name: unit for name, unit in units.items() if unit["state"] != "draining"}
+        silent = [f"{name} does not serve" for name, unit in stay.items() if not unit["serves"]]
+        return leave + silent + ([] if len(stay) == count else [f"{service} has {len(stay)} instances, not {count}"])
 
     def restart(self, service: str) -> None:
         """Replace one instance after the other: each leaves when its successor serves."""
-        for old in self.staying(service):
-            ask(self.var, "replace", service, str(old["instance"]))
-            self._wait(service, SERVES_WITHIN_S + LEAVES_WITHIN_S, partial(has_left, old["instance"]))
+        there = {name: unit for name, unit in self.instances(service).items() if unit["state"] != "draining"}
+        if not there:
+            raise CannotStart(f"{service} has no instance to replace: `make scale {service}=1` starts one.")
+        for name, unit in there.items():
+            begun = time.monotonic()
+            new = f"{service}-{ask(self.var, 'replace', service, str(unit['instance']))['instance']}"
+            self._wait_for(service, name, new)
+            self.say(f"{new} has replaced {name} ({time.monotonic() - begun:.1f} s)")
 
-    def _wait(self, service: str, limit_s: float, done: Callable[[list[Unit]], bool]) -> None:
-        if not wait_until(lambda: done(self.units(service)), limit_s, every_s=LOOK_EVERY_S):
-            logs = f"{self.var}/log/{service}-*"
-            raise CannotStart(f"{service} is not as it should be after {limit_s:g} s: see `make status` and {logs}.")
+    def _wait_for(self, service: str, old: str, new: str) -> None:
+        limit_s = REPLACE_S + DRAIN_S + FURTHER_S
+
+        def settled() -> bool:
+            units = self.instances(service)
+            if new not in units or units[new]["state"] == "draining":
+                stays = f"{old} stays" if old in units else f"{old} has left"
+                raise CannotStart(f"{new} does not serve, and was given up; {stays}. See {self.var}/log/{new}.log.")
+            return old not in units and bool(units[new]["serves"])
+
+        if not wait_until(settled, limit_s, LOOK_EVERY_S):
+            raise CannotStart(f"{new} has not replaced {old} after {limit_s:g} s: see `make status`.")
 
 
-def serves(unit: Unit) -> bool:
-    return bool(unit["serves"]) and unit["state"] == "running"
+def wishes_of(words: list[str]) -> dict[str, int]:
+    """Instances by service, from `orders=3 inventory=1`; make's own variables (VAR=...) may stand among them.
 
-
-def has_left(number: int, units: list[Unit]) -> bool:
-    return all(map(serves, units)) and number not in [unit["instance"] for unit in units]
-
-
-def wishes(words: list[str]) -> dict[str, int]:
-    """Instances by service, from `orders=3 inventory=1`. Raises CannotStart, with the mend."""
+    Raises CannotStart, with the mend.
+    """
     found = {}
     for word in words:
         service, _, count = word.partition("=")
-        if not (service.isidentifier() and service.islower() and count.isdecimal() and int(count) <= MOST):
+        if service.isupper():
+            continue
+        if not (service and count.isdecimal() and int(count) <= MOST):
             raise CannotStart(f"{word!r} is no wish: write a service and how many, up to {MOST}, as in orders=3.")
         found[service] = int(count)
     if not found:
@@ -86,18 +106,11 @@ def main(argv: list[str]) -> None:
     system = System(Path(os.environ.get("VAR") or "var").absolute())
     match argv:
         case ["to", *words]:
-            for service, count in wishes(words).items():
-                told(f"{service}: {count} now", partial(system.scale, service, count))
+            system.scale(wishes_of(words))
         case ["restart", service] if service:
-            told(f"{service}: every instance is a new one", partial(system.restart, service))
+            system.restart(service)
         case _:
-            raise CannotStart("Say: make scale orders=3, or make restart SERVICE=orders.")
-
-
-def told(what: str, do: Callable[[], None]) -> None:
-    begun = time.monotonic()
-    do()
-    print(f"{what} ({time.monotonic() - begun:.1f} s)")
+            raise CannotStart("Say which service: make scale orders=3, or make restart SERVICE=orders.")
 
 
 if __name__ == "__main__":
@@ -105,3 +118,6 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except CannotStart as problem:
         sys.exit(str(problem))
+    except KeyboardInterrupt:
+        print("\nNot waited for any longer. What was asked for goes on, and is seen in `make status`.", file=sys.stderr)
+        sys.exit(130)

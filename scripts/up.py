@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from scripts import broker, plan, postgresql
 from scripts.control import Control
 from scripts.processes import ROOT, CannotStart, Command, kill_group, start, taken
-from scripts.supervisor import Interrupted, Supervisor, Unit
+from scripts.supervisor import Interrupted, Rank, Supervisor, Unit
 
 BROKER_S = 120.0
 READY_S = 120.0
@@ -41,7 +41,7 @@ class System:
         for stale in (wishes.var / "run").glob("*.pid"):
             stale.unlink()
         self.supervisor = Supervisor(wishes.var / "log", wishes.var / "run", self.say)
-        self.control = Control(self.supervisor, self.build)
+        self.control = Control(self.supervisor, self.build, tuple(wishes.scale))
         self.supervisor.poll = self.control.poll
 
     def say(self, line: str) -> None:
@@ -49,8 +49,8 @@ class System:
 
     def build(self, service: str, number: int) -> Unit:
         """A further instance of a service; the supervisor's socket asks for it."""
-        if service not in self.wishes.scale:
-            raise CannotStart(f"There is no service {service} to scale; there are: {', '.join(self.wishes.scale)}.")
+        if not any(unit.rank is Rank.GATEWAY for unit in self.supervisor.units):
+            raise CannotStart(f"The system on {self.wishes.var} is still starting: wait until it is ready.")
         return plan.service(service, number, self.env)
 
     def start(self) -> None:

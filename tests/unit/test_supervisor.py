@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -273,12 +274,7 @@ def test_a_request_to_stop_interrupts_whatever_is_waited_for(bench: Bench) -> No
 
 @pytest.fixture
 def control(bench: Bench) -> Iterator[Control]:
-    def build(service: str, number: int) -> Unit:
-        if service != "orders":
-            raise CannotStart(f"There is no service {service} to scale.")
-        return unit(service, number=number)
-
-    control = Control(bench.supervisor, build)
+    control = Control(bench.supervisor, lambda service, number: unit(service, number=number), ("orders", "carts"))
     yield control
     control.close()
 
@@ -289,7 +285,7 @@ def test_the_control_socket_adds_drains_replaces_and_tells_the_status(bench: Ben
     assert control.answer(["drain", "orders", "1"]) == {"done": "draining orders-1"}
     bench.until(lambda: len(bench.supervisor.units) == 1)
     answer = control.answer(["replace", "orders", "2"])
-    assert answer == {"done": "started orders-1; orders-2 is drained when it serves"}
+    assert answer == {"done": "started orders-1; orders-2 is drained when it serves", "instance": 1}
     bench.until(lambda: [unit.name for unit in bench.supervisor.units] == ["orders-1"])
     (status,) = control.answer(["status"])["units"]
     assert (status["service"], status["instance"], status["state"], status["restarts"]) == ("orders", 1, "running", 0)
@@ -297,19 +293,75 @@ def test_the_control_socket_adds_drains_replaces_and_tells_the_status(bench: Ben
     assert status["memory"] > 0
 
 
-@pytest.mark.parametrize("request_", [["add", "gateway"], ["drain", "orders", "9"], ["explode"], {"status": 1}])
-def test_what_cannot_be_done_is_refused_and_changes_nothing(
-    bench: Bench, control: Control, request_: list[str]
-) -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ["add", "gateway"],
+        ["add", "order"],
+        ["drain", "orders", "9"],
+        ["replace", "gateway", "1"],
+        ["scale", {"orders": 2, "order": 1}],
+        ["scale", {"orders": 2, "carts": -1}],
+        ["scale", {"orders": 2, "carts": 100}],
+        ["scale", {"orders": 2, "carts": True}],
+        ["explode"],
+        {"status": 1},
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_changes_nothing(bench: Bench, control: Control, request_: Any) -> None:
     with pytest.raises(CannotStart):
         control.answer(request_)
     assert bench.supervisor.units == []
 
 
+def test_scaling_adds_the_lowest_numbers_and_drains_the_highest(bench: Bench, control: Control) -> None:
+    def names() -> list[str]:
+        return [each.name for each in bench.supervisor.units]
+
+    assert control.answer(["scale", {"orders": 3, "carts": 1}]) == {"done": "4 start, 0 leave"}
+    assert names() == ["orders-1", "orders-2", "orders-3", "carts-1"]
+    assert control.answer(["scale", {"orders": 1, "carts": 1}]) == {"done": "0 start, 2 leave"}
+    bench.until(lambda: names() == ["orders-1", "carts-1"])
+    assert control.answer(["scale", {"orders": 1, "carts": 0}]) == {"done": "0 start, 1 leave"}
+    bench.until(lambda: names() == ["orders-1"])
+    # who is about to leave is not counted, and keeps its number until it has left
+    control.answer(["scale", {"orders": 0}])
+    control.answer(["scale", {"orders": 1}])
+    assert names() == ["orders-1", "orders-2"]
+    bench.until(lambda: names() == ["orders-2"])
+
+
+def test_scaling_drains_first_who_does_not_run(bench: Bench, control: Control) -> None:
+    control.answer(["scale", {"orders": 2}])
+    os.kill(pid(bench.supervisor.units[0]), signal.SIGKILL)
+    bench.until(lambda: bench.supervisor.units[0].process is None)
+    control.answer(["scale", {"orders": 1}])
+    bench.until(lambda: [each.name for each in bench.supervisor.units] == ["orders-2"])
+
+
+def test_who_leaves_or_is_replaced_already_is_not_replaced_once_more(bench: Bench) -> None:
+    control = Control(bench.supervisor, lambda service, number: unit(service, STUBBORN, number, up=never), ("orders",))
+    control.answer(["scale", {"orders": 2}])
+    control.answer(["replace", "orders", "1"])
+    for number in ("1", "3"):
+        with pytest.raises(CannotStart, match="orders-3 is about to replace orders-1"):
+            control.answer(["replace", "orders", number])
+    bench.until(lambda: "deaf" in bench.log("orders-2"))
+    control.answer(["drain", "orders", "2"])
+    with pytest.raises(CannotStart, match="orders-2 is leaving already"):
+        control.answer(["replace", "orders", "2"])
+    assert len(bench.supervisor.units) == 3
+    control.close()
+
+
+def never() -> bool:
+    return False
+
+
 def test_control_works_in_a_folder_deeper_than_a_socket_path_may_be_long(tmp_path: Path) -> None:
     folder = tmp_path / ("d" * 120)
     folder.mkdir()
-    control = Control(Bench(folder).supervisor, lambda service, number: unit(service))
+    control = Control(Bench(folder).supervisor, lambda service, number: unit(service), ())
     request = ["python", "-m", "scripts.control", "stop"]
     with subprocess.Popen([sys.executable, *request[1:]], cwd=ROOT, env={**os.environ, "VAR": str(folder)}) as client:
         assert wait_until(lambda: (control.poll(0.05), control.supervisor.stop_signals == 1)[1], 10)
