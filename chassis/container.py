@@ -4,10 +4,12 @@ A service hosted by nameko's own container works too; it has the general setting
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from nameko.containers import ServiceContainer, get_service_name
 from nameko.exceptions import ConfigurationError
+from nameko.utils.concurrency import SpawningSet
 
 from chassis.announcement import DRAINING
 from chassis.announcing import Announcer
@@ -21,9 +23,26 @@ class Container(ServiceContainer):
 
     def __init__(self, service_cls: type, config: Mapping[str, Any]) -> None:
         super().__init__(service_cls, settings_of(get_service_name(service_cls), config))
+        self._leaving = False
+
+    def start(self) -> None:
+        """Messages are taken when all dependencies have started: some wait for their database, and the first call would
+        begin a saga that nobody drives."""
+        self.started = True
+        self.extensions.all.setup()
+        self.dependencies.all.start()
+        SpawningSet(self.entrypoints | self.subextensions).all.start()
 
     def stop(self) -> None:
-        """Take no more messages, finish those that were taken (at most drain_ms), hand over sagas, and go."""
+        """Take no more messages, finish those that were taken (at most drain_ms), hand over sagas, and go.
+
+        Who is told so again waits with the first one: nameko would end in the middle of what it finishes.
+        """
+        if self._leaving:
+            with suppress(Exception):
+                self.wait()
+            return
+        self._leaving = True
         for each in self.subextensions:
             if isinstance(each, Announcer):
                 each.tell(DRAINING)

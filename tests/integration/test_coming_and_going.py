@@ -1,0 +1,113 @@
+"""An instance that starts, and one that leaves, on a real broker: when it takes calls, and what it finishes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import eventlet
+import pytest
+from eventlet.event import Event
+from nameko.extensions import DependencyProvider
+from nameko.standalone.rpc import ServiceRpcProxy
+
+from chassis.amqp import QueueConsumer
+from chassis.container import Container
+from chassis.context import Call
+from chassis.periodic import every
+from chassis.provide import provided
+from chassis.rpc import rpc
+from chassis.service import CallContext
+from tests.sandboxes import wait_until
+
+SOON_S = 5
+
+
+class World:
+    """What the services of a test share with it."""
+
+    def __init__(self) -> None:
+        self.gate, self.asked, self.ready = Event(), 0, False
+
+
+world = World()
+
+
+class SlowToStart(DependencyProvider):
+    """As a saga engine that waits for its database."""
+
+    def start(self) -> None:
+        eventlet.sleep(0.5)
+        world.ready = True
+
+
+class WorkerService:
+    name = "worker"
+    call = provided(Call, CallContext())
+    slow = SlowToStart()
+
+    @rpc
+    def found_ready(self) -> bool:
+        return world.ready
+
+    @rpc
+    def wait(self) -> str:
+        world.asked += 1
+        world.gate.wait()
+        return "done"
+
+    @every("tick_s")
+    def tick(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _new_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    world.__init__()  # type: ignore[misc]
+
+
+@pytest.fixture
+def instance(rabbit_config: dict[str, Any]) -> Iterator[Callable[[], Container]]:
+    """Makes further instances; they are killed at the end."""
+    made: list[Container] = []
+
+    def make() -> Container:
+        made.append(Container(WorkerService, {**rabbit_config, "tick_s": 60, "announce_every_ms": 200}))
+        return made[-1]
+
+    yield make
+    for container in made:
+        container.kill()
+
+
+def test_the_first_call_finds_everything_started(
+    instance: Callable[[], Container], rabbit_config: dict[str, Any]
+) -> None:
+    before = instance()
+    before.start()  # the queue is there from now on
+    before.stop()
+    world.ready = False
+    with ServiceRpcProxy("worker", rabbit_config, timeout=10) as proxy:
+        waiting = proxy.found_ready.call_async()
+        instance().start()
+        assert waiting.result() is True
+
+
+def test_who_is_told_twice_to_leave_finishes_its_work_and_leaves_once(
+    instance: Callable[[], Container], rabbit_config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    leaving = instance()
+    leaving.start()
+    (consumer,) = [each for each in leaving.subextensions if isinstance(each, QueueConsumer)]
+    with ServiceRpcProxy("worker", rabbit_config, timeout=10) as proxy:
+        waiting = proxy.wait.call_async()
+        wait_until(lambda: world.asked)
+        first = eventlet.spawn(leaving.stop)
+        wait_until(lambda: not consumer._consumers)
+        second = eventlet.spawn(leaving.stop)  # as when it drains, and the whole system is stopped
+        eventlet.sleep(0)
+        world.gate.send()
+        assert waiting.result() == "done"
+        with eventlet.Timeout(SOON_S):
+            first.wait()
+            second.wait()
+    assert world.asked == 1
+    assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
