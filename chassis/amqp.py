@@ -114,6 +114,14 @@ class QueueConsumer(NamekoQueueConsumer):
     def drain_s(self) -> float:
         return float(self.container.config.get("drain_ms", DRAIN_MS)) / 1000
 
+    def wait_until_it_consumes(self) -> bool:
+        """However long the broker is away; False when it was stopped before."""
+        try:
+            self._consumers_ready.wait()
+        except Exception:  # whatever ended it, and its container with it
+            return False
+        return True
+
     def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
         consumers = super().get_consumers(consumer_cls, channel)
         for provider, consumer in self._consumers.items():

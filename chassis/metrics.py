@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import socket
 import time
 from logging import getLogger
 from typing import Any
@@ -11,12 +12,15 @@ from eventlet import wsgi
 from nameko.extensions import SharedExtension
 from prometheus_client import Gauge, make_wsgi_app
 
+from chassis.amqp import QueueConsumer
+
 HUB_PAUSE_S = Gauge(
     "rialto_hub_pause_seconds", "Longest time that this process's hub did not turn, in this minute and the one before"
 )
 PROBE_EVERY_S = 0.05
 WINDOW_S = 60.0
 TOLD_ABOVE_S = 0.1
+BACKLOG = 50
 
 log = getLogger("rialto.hub")
 
@@ -36,8 +40,18 @@ class Longest:
         return max(self._now, self._before)
 
 
+def _bound(port: int) -> socket.socket:
+    """Whose port is taken from now on, but does not listen yet. Raises OSError if somebody else has it."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(("127.0.0.1", port))
+    return made
+
+
 class MetricsServer(SharedExtension):
     """Serves /metrics on loopback, and watches the hub: code that does not yield starves heartbeats.
+
+    Its port is open as soon as the instance takes messages: by that a supervisor knows that it serves.
 
     With HUB_TRACE_MS the stack that holds the hub up for longer than that is written to stderr.
     """
@@ -53,7 +67,11 @@ class MetricsServer(SharedExtension):
         self._threads = [eventlet.spawn(self._probe, int(os.environ.get("HUB_TRACE_MS") or 0) / 1000)]
         port = int(os.environ.get("METRICS_PORT") or 0)
         if port:
-            self._socket = eventlet.listen(("127.0.0.1", port), reuse_port=False)
+            self._socket = _bound(port)
+            consumers = [each for each in self.container.subextensions if isinstance(each, QueueConsumer)]
+            if not all(each.wait_until_it_consumes() for each in consumers):
+                return
+            self._socket.listen(BACKLOG)
             quiet = getLogger("rialto.metrics")
             self._threads.append(
                 eventlet.spawn(wsgi.server, self._socket, make_wsgi_app(), log=quiet, log_output=False)

@@ -8,6 +8,7 @@ import pytest
 from eventlet.event import Event
 from nameko.extensions import DependencyProvider
 from nameko.standalone.rpc import ServiceRpcProxy
+from nameko.testing.utils import find_free_port
 
 from chassis.amqp import QueueConsumer
 from chassis.container import Container
@@ -16,6 +17,7 @@ from chassis.periodic import every
 from chassis.provide import provided
 from chassis.rpc import rpc
 from chassis.service import CallContext
+from scripts.processes import connects
 from tests.sandboxes import wait_until
 
 SOON_S = 5
@@ -89,6 +91,26 @@ def test_the_first_call_finds_everything_started(
         waiting = proxy.found_ready.call_async()
         instance().start()
         assert waiting.result() is True
+
+
+def test_metrics_are_served_when_calls_are_taken_and_not_before(
+    instance: Callable[[], Container], rabbit_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, broker_is_back = find_free_port(), Event()
+    monkeypatch.setenv("METRICS_PORT", str(port))
+    connect = QueueConsumer.create_connection
+
+    def connect_later(self: QueueConsumer) -> Any:
+        broker_is_back.wait()
+        return connect(self)
+
+    monkeypatch.setattr(QueueConsumer, "create_connection", connect_later)
+    starting = eventlet.spawn(instance().start)
+    wait_until(lambda: world.ready)
+    assert not connects(port)
+    broker_is_back.send()
+    starting.wait()
+    assert connects(port)
 
 
 def test_who_is_told_twice_to_leave_finishes_its_work_and_leaves_once(
