@@ -23,7 +23,7 @@ from nameko.extensions import SharedExtension
 from nameko.messaging import Consumer
 from nameko.rpc import Rpc, RpcConsumer
 
-from chassis.amqp import BROKEN, Publisher, QueueConsumer, SafeHeaders, connect, prefetch_of
+from chassis.amqp import BROKEN, Publisher, QueueConsumer, SafeHeaders, connect, drop, prefetch_of
 from chassis.announcement import LEFT, UP, Announcement, Binding
 from chassis.described import events_of, fingerprint
 from chassis.errors import Unavailable
@@ -80,15 +80,16 @@ class Announcer(SharedExtension):
             log.debug("nobody was told of this instance: %s", exc)
 
     def stop(self) -> None:
-        """The last word, when all work is done; by a connection of its own, for the other one may be closed."""
+        """The last word, when all work is done; by a connection of its own, for the other one may be closed. A broker
+        in alarm reads nothing: then nobody is told."""
         if self._thread is None:
             return
         self.kill()
-        self._state = LEFT
+        self._state, connection = LEFT, None
         try:
-            with connect(self.container.config[AMQP_URI_CONFIG_KEY]) as connection:
-                producer = kombu.Producer(connection)
-                producer.publish(
+            with eventlet.Timeout(PUBLISH_TIMEOUT_S, False):
+                connection = connect(self.container.config[AMQP_URI_CONFIG_KEY])
+                kombu.Producer(connection).publish(
                     self._next(),
                     exchange=EXCHANGE,
                     routing_key=KEY,
@@ -96,8 +97,12 @@ class Announcer(SharedExtension):
                     content_encoding="utf-8",
                     delivery_mode=1,
                 )
+                connection.close()
+                connection = None
         except BROKEN as exc:
             log.debug("this instance leaves without a word: %s", exc)
+        finally:
+            drop(connection)
 
     def kill(self) -> None:
         thread, self._thread = self._thread, None

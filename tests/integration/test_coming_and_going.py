@@ -1,5 +1,6 @@
 """An instance that starts, and one that leaves, on a real broker: when it takes calls, and what it finishes."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from nameko.extensions import DependencyProvider
 from nameko.standalone.rpc import ServiceRpcProxy
 from nameko.testing.utils import find_free_port
 
+from chassis import announcing
 from chassis.amqp import QueueConsumer
 from chassis.container import Container
 from chassis.context import Call
@@ -133,3 +135,15 @@ def test_who_is_told_twice_to_leave_finishes_its_work_and_leaves_once(
             second.wait()
     assert world.asked == 1
     assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+def test_the_last_word_is_not_waited_for_long(
+    instance: Callable[[], Container], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcing, "connect", lambda uri: Event().wait())  # as of a broker in alarm
+    leaving = instance()
+    leaving.start()
+    begun = time.monotonic()
+    with eventlet.Timeout(SOON_S):
+        leaving.stop()
+    assert time.monotonic() - begun >= announcing.PUBLISH_TIMEOUT_S
