@@ -66,7 +66,10 @@ def trace_of(told: Announcement) -> Trace:
 
 @dataclass
 class Census:
-    """All instances that are heard of. `missed` are those of before the start, which have not spoken yet."""
+    """All instances that are heard of. `missed` are those of before the start, which have not spoken yet.
+
+    `begun` is since when the registry hears at all; nobody's silence counts from before that.
+    """
 
     patience: Patience
     begun: float
@@ -86,6 +89,8 @@ class Census:
 
     def hear(self, told: Announcement, at: float, when: datetime) -> list[Change]:
         """Take an announcement into account. One that is older than what is known changes nothing."""
+        if not self.instances:  # before the first one the broker may have been away
+            self.begun = at
         return self._dated(self._hear(told, at, when), at)
 
     def _dated(self, changes: list[Change], at: float) -> list[Change]:
@@ -121,17 +126,20 @@ class Census:
 
     def look(self, at: float) -> list[Change]:
         """Who has fallen silent. When most have at once it is rather the registry that does not hear: then nobody is
-        taken for gone."""
+        taken for gone, nor is anybody who is heard a little later than the others when it hears again."""
         silent = {
             known.told.id for known in self.instances.values() if known.silent_for(self.patience.suspect_beats, at)
         }
         self.preserving = len(self.instances) > FEW and 2 * len(silent) > len(self.instances)
+        if self.preserving:
+            self.begun = at
         changes: list[Change] = []
         for known in list(self.instances.values()):
             if known.told.id in silent and not known.suspect:
                 self.instances[known.told.id] = replace(known, suspect=True)
                 changes.append(Change("suspect", trace_of(known.told)))
-            if known.silent_for(self.patience.gone_beats, at) and not self.preserving:
+            patience_s = self.patience.gone_beats * known.told.every_ms / 1000
+            if at - max(known.heard, self.begun) > patience_s:
                 del self.instances[known.told.id]
                 changes.append(Change("gone", trace_of(known.told)))
         return self._dated([*changes, *self._never_came_back(at)], at)
