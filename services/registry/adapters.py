@@ -33,7 +33,13 @@ class _Queue(msgspec.Struct):
     ready: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="messages_ready", default=0)
     unacked: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="messages_unacknowledged", default=0)
     consumers: int = 0
-    stats: _Stats = msgspec.field(name="message_stats", default_factory=_Stats)
+    stats: _Stats | list[object] = msgspec.field(name="message_stats", default_factory=_Stats)
+    """A list, which is empty, of a queue that had no message since the broker was started: Erlang has one for both."""
+
+    @property
+    def state(self) -> QueueState:
+        acked = self.stats.ack if isinstance(self.stats, _Stats) else 0
+        return QueueState(self.ready, self.consumers, self.unacked, acked)
 
 
 class _Page(msgspec.Struct):
@@ -96,7 +102,7 @@ class Broker:
             path = f"/api/queues/{self.vhost}?page={number}&page_size={PAGE}&columns={COLUMNS}"
             page = msgspec.json.decode(self._get(path), type=_Page)
             for queue in page.items:
-                found[queue.name] = QueueState(queue.ready, queue.consumers, queue.unacked, queue.stats.ack)
+                found[queue.name] = queue.state
             if number >= page.page_count:
                 break
         return found
