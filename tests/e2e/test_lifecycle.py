@@ -5,6 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from scripts.plan import SERVICES
 from scripts.processes import free_port, wait_until
 from tests.e2e.shopping import Customer, Desk
 from tests.e2e.system import STOPS_WITHIN_S, System, run
@@ -76,8 +77,7 @@ def test_a_killed_service_is_started_again_and_the_terminal_says_so(shop: System
 
 def test_the_status_shows_every_process(shop: System) -> None:
     units = shop.status()
-    services = ["users", "products", "inventory", "carts", "orders", "payments", "shipping", "notifications", "risk"]
-    names = {"epmd", "broker", "acquirer", "carrier", "gateway", *services}
+    names = {"epmd", "broker", "acquirer", "carrier", "gateway", *SERVICES}
     assert {unit["service"] for unit in units} == names
     assert len(units) == len(names)
     assert all(unit["pid"] == shop.pid(f"{unit['service']}-1") for unit in units)
@@ -85,7 +85,7 @@ def test_the_status_shows_every_process(shop: System) -> None:
     head, *lines, total = shop.control("status").splitlines()
     assert head.split() == ["service", "instance", "pid", "up", "since", "memory", "restarts"]
     assert [line.split()[:3] for line in lines] == [[unit["service"], "1", str(unit["pid"])] for unit in units]
-    assert re.fullmatch(r"14 processes, \d+ MB", total)
+    assert re.fullmatch(r"15 processes, \d+ MB", total)
 
 
 def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_what_there_was(shop: System, desk: Desk) -> None:
@@ -111,7 +111,7 @@ def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_what_there_was(
 def a_second_ctrl_c_kills(system: System) -> None:
     """In the middle of a start, with a service that does not listen: it ends at once."""
     process = system.begin(SCALE="risk=2")
-    assert wait_until(lambda: system.said("started 15 processes"), 120)
+    assert wait_until(lambda: system.said("started 16 processes"), 120)
     assert system.pid("risk-2") != system.pid("risk-1")
     system.signal("orders-1", signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)
