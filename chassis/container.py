@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import eventlet
+from eventlet.event import Event
 from nameko.containers import ServiceContainer, get_service_name
 from nameko.exceptions import ConfigurationError
 from nameko.utils.concurrency import SpawningSet
@@ -14,6 +16,7 @@ from nameko.utils.concurrency import SpawningSet
 from chassis.announcement import DRAINING
 from chassis.announcing import Announcer
 
+STARTS_S = 5.0
 OWN = "services"
 """The part of config.yaml that says, service by service, what one of them has otherwise than the rest."""
 
@@ -23,15 +26,18 @@ class Container(ServiceContainer):
 
     def __init__(self, service_cls: type, config: Mapping[str, Any]) -> None:
         super().__init__(service_cls, settings_of(get_service_name(service_cls), config))
-        self._leaving = False
+        self._leaving, self._is_complete = False, Event()
 
     def start(self) -> None:
         """Messages are taken when all dependencies have started: some wait for their database, and the first call would
         begin a saga that nobody drives."""
         self.started = True
-        self.extensions.all.setup()
-        self.dependencies.all.start()
-        SpawningSet(self.entrypoints | self.subextensions).all.start()
+        try:
+            self.extensions.all.setup()
+            self.dependencies.all.start()
+            SpawningSet(self.entrypoints | self.subextensions).all.start()
+        finally:
+            self._is_complete.send()
 
     def stop(self) -> None:
         """Take no more messages, finish those that were taken (at most drain_ms), hand over sagas, and go.
@@ -43,6 +49,9 @@ class Container(ServiceContainer):
                 self.wait()
             return
         self._leaving = True
+        if self.started:  # what has not started yet cannot be stopped; a broker that is away is not waited for
+            with eventlet.Timeout(STARTS_S, False):
+                self._is_complete.wait()
         for each in self.subextensions:
             if isinstance(each, Announcer):
                 each.tell(DRAINING)

@@ -137,6 +137,20 @@ def test_who_is_told_twice_to_leave_finishes_its_work_and_leaves_once(
     assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
+def test_who_is_told_to_leave_while_it_starts_leaves_when_it_has_started(
+    instance: Callable[[], Container], caplog: pytest.LogCaptureFixture
+) -> None:
+    leaving = instance()
+    starting = eventlet.spawn(leaving.start)
+    eventlet.sleep(0)
+    with eventlet.Timeout(SOON_S):
+        leaving.stop()
+        starting.wait()
+        leaving.wait()
+    assert world.ready
+    assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
 def test_the_last_word_is_not_waited_for_long(
     instance: Callable[[], Container], monkeypatch: pytest.MonkeyPatch
 ) -> None:
