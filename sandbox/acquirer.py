@@ -315,7 +315,8 @@ def _told(of: Authorization | None, key: str, status: str, amount: int) -> dict[
 def main() -> None:
     options = parser("acquirer").parse_args()
     hooks = hooks_of(options, "acquirer", GIVE_UP_S)
-    serve(Acquirer(options.db, hooks, options.public_url), options.host, options.port)
+    acquirer = Acquirer(options.db, hooks, options.public_url, latency_s=options.latency_ms / 1000)
+    serve(acquirer, options.host, options.port)
 
 
 if __name__ == "__main__":

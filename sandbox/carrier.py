@@ -303,7 +303,8 @@ def main() -> None:
         help="parcels move on by themselves after so many seconds; 0: only when told; default $CARRIER_AUTO_S",
     )
     options = arguments.parse_args()
-    carrier = Carrier(options.db, hooks_of(options, "carrier", GIVE_UP_S), currency=options.currency)
+    hooks, latency_s = hooks_of(options, "carrier", GIVE_UP_S), options.latency_ms / 1000
+    carrier = Carrier(options.db, hooks, latency_s=latency_s, currency=options.currency)
     background = [partial(carrier.move_on_every, options.auto_s)] if options.auto_s > 0 else []
     serve(carrier, options.host, options.port, *background)
 

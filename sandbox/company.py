@@ -96,7 +96,9 @@ class Route(NamedTuple):
 @dataclass
 class Company:
     """A WSGI application over one database file. `undone_code` is how it refuses an action that was undone, where
-    that has no code of its own. `public_url` is where people's browsers find it, without a slash at its end."""
+    that has no code of its own. `public_url` is where people's browsers find it, without a slash at its end.
+    `latency_s` passes before each answer, as if the company were far away.
+    """
 
     name: ClassVar[str]
     schema: ClassVar[str]
@@ -107,6 +109,7 @@ class Company:
     public_url: str = ""
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = eventlet.sleep
+    latency_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.db = sqlite3.connect(self.db_path, isolation_level=None, timeout=5)
@@ -180,8 +183,8 @@ class Company:
             headers = [h for h in e.get_headers() if h[0] == "Allow"]
             answer = refused(e.code or 500, e.name.lower().replace(" ", "_"), e.description or e.name)
             return self._response(answer, headers)(environ, start_response)
-        if answer.delay_s:
-            self.sleep(answer.delay_s)
+        if wait_s := self.latency_s + answer.delay_s:
+            self.sleep(wait_s)
         if answer.drop:
             wsgi.WSGI_LOCAL.already_handled = True  # eventlet then closes the connection without a byte
             return []
@@ -239,6 +242,8 @@ def parser(name: str) -> argparse.ArgumentParser:
     p.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
     p.add_argument("--public-url", default="", help="where browsers find it; default http://HOST:PORT")
     p.add_argument("--db", required=True, help="its SQLite file, made when missing")
+    latency_ms = int(os.environ.get(f"{name.upper()}_LATENCY_MS") or 0)
+    p.add_argument("--latency-ms", type=int, default=latency_ms, help="before each answer; default $..._LATENCY_MS")
     p.add_argument("--hook-url", help="where signed hooks are POSTed; without it none are sent")
     p.add_argument("--hook-secret", default=os.environ.get("HOOK_SECRET"), help="signs them; default $HOOK_SECRET")
     return p

@@ -202,6 +202,15 @@ def test_a_slow_card_is_answered_late_the_first_time_and_has_long_been_done(bank
     assert bank.waited == [3.0]
 
 
+def test_a_company_that_is_far_away_takes_its_time_for_every_answer(bank: Bank) -> None:
+    bank.app.latency_s = 0.1
+    bank.authorize()
+    bank.authorize()
+    bank.get("/operations/s1:auth")
+    bank.authorize("tok_slow", key="s2:auth")
+    assert bank.waited == [0.1, 0.1, 0.1, 3.1]
+
+
 def test_operations_tell_what_became_of_a_key(bank: Bank) -> None:
     assert bank.get("/operations/s1:auth")[1]["code"] == "unknown_key"
     payment = bank.authorize()[1]["id"]
