@@ -1,7 +1,7 @@
 """`make bench`: every figure in one run, on one machine, into one table and bench/results/.
 
 What is compared with a peer is a ratio of the same run. ARGS="--quick" makes it short, for trying it out.
-ARGS="sagas" measures what the safety of orders costs instead (sagas.py).
+ARGS="sagas" measures what the safety of orders costs instead (sagas.py), ARGS="scaling" what more instances bring.
 """
 
 import json
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import sagas
+from bench import sagas, scaling
 from bench.report import machine, write
 from bench.shop import Customers, Figures, read_product
 from bench.system import ROOT, System, wait_for_consumer
@@ -56,6 +56,8 @@ def main() -> None:
     quick = "--quick" in sys.argv
     if "sagas" in sys.argv:
         return sagas.main(quick)
+    if "scaling" in sys.argv:
+        return scaling.main(quick)
     seconds, each = (2, 4) if quick else (8, 12)
     rows: list[tuple[str, str]] = []
     reached: dict[str, float] = {}
