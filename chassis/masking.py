@@ -44,7 +44,8 @@ _SECRETS = re.compile(
     r"eyJ[\w-]+\.[\w-]+\.[\w-]*"  # a JWT
     r"|\b(?:tok|sk|pk|rk|whsec)_\w+"  # tokens and keys of card processors
     r"|\b[Bb]earer\s+\S+"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # a URI's user and password
+    r"|(?<=://)[^/\s]*:[^/\s]*(?=@)"  # a URI's user and password, whatever is in it
+    r"|(?<=[?&]password=)[^&\s]+"  # of a database's
 )
 _DIGITS = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
 

@@ -46,6 +46,14 @@ def test_addresses_keep_their_first_letter_and_their_domain():
         ("Bearer abc.def", "***"),
         ("eyJhbGciOi.eyJzdWIi.c2ln is old", "*** is old"),
         ("amqp://guest:secret@host/", "amqp://***@host/"),
+        ("amqp://guest:se:cret@1@host:5672/", "amqp://***@host:5672/"),
+        ("http://:secret@host.example", "http://***@host.example"),
+        ("smtp://me@rialto.example:secret@mail.example:587", "smtp://***@mail.example:587"),
+        (
+            "postgresql://me@/db?host=/run&password=secret&sslmode=require",
+            "postgresql://me@/db?host=/run&password=***&sslmode=require",
+        ),
+        ("http://127.0.0.1:8101/v1 or http://127.0.0.1:8102", "http://127.0.0.1:8101/v1 or http://127.0.0.1:8102"),
         ("card 4242 4242 4242 4242", "card ***"),
         ("order 4242424242424241", "order 4242424242424241"),  # no card number: its check digit is wrong
     ],
