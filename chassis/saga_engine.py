@@ -4,7 +4,6 @@ Any number of instances may run it on the same database. Which of them holds a s
 one over too early may repeat a call, which the barrier makes harmless.
 """
 
-import dataclasses
 import random
 import time
 import uuid
@@ -27,10 +26,11 @@ from chassis.errors import Failure
 from chassis.rpc import RpcClient
 from chassis.saga import Saga
 from chassis.saga_rounds import Limits, Rounds
-from chassis.saga_store import Change, Held
+from chassis.saga_store import Held
 
 CLAIM_BATCH = 20
-STOP_S = 5.0
+ROUND_S, HAND_OVER_S, LOOK_AGAIN_S = 1.0, 2.0, 0.02
+"""When the instance leaves: how long rounds may take to end, and how long it tries to hand over what is left."""
 SOON_S = 1.0
 """What is due in less is driven by a timer of its own; the rest is left to the poll."""
 
@@ -58,8 +58,10 @@ class Sagas(DependencyProvider):
         self._poller: Any = None
         self._unknown_looked_at = 0.0
         self._more = False  # whether more sagas were due than could be driven
-        self._driven: dict[str, Held] = {}
+        self._mine: dict[str, Held] = {}  # what this instance drives, or is about to
+        self._claims = 0  # how many are under way
         self._leaving = False
+        self._leaver: Any = None
 
     # --- what a service does with it
 
@@ -138,19 +140,36 @@ class Sagas(DependencyProvider):
             soon=self._soon,
         )
 
+    def container_leaves(self) -> None:
+        """Claim nothing more, and hand over what is driven, whatever else the instance has to finish.
+
+        A round may end within ROUND_S. Another instance repeats what is under way longer than that; the commit that
+        comes too late here finds another version.
+        """
+        if not self._leaving:
+            self._leaving = True
+            self._leaver = eventlet.spawn_after(ROUND_S, self._hand_over_all)
+
     def stop(self) -> None:
-        """Finish the rounds that are under way, and hand the sagas over: another instance takes them up at once."""
-        self._leaving = True
-        if self._poller is not None:
-            self._poller.kill()
-        with eventlet.Timeout(STOP_S, False):
-            self.pool.waitall()
-        for held in list(self._driven.values()):  # whose call takes too long: its commit finds another version
-            self._hand_over(dataclasses.replace(held))
+        self.container_leaves()
+        with eventlet.Timeout(ROUND_S, False):
+            while self._mine or self._claims:
+                eventlet.sleep(LOOK_AGAIN_S)
+        self.kill()
+        self._hand_over_all()
 
     def kill(self) -> None:
-        if self._poller is not None:
-            self._poller.kill()
+        for thread in (self._poller, self._leaver):
+            if thread is not None:
+                thread.kill()
+
+    def _hand_over_all(self) -> None:
+        with eventlet.Timeout(HAND_OVER_S, False):
+            while self._mine or self._claims:  # a round's own commit may come in between
+                for held in list(self._mine.values()):
+                    if self._hand_over(held):
+                        self._mine.pop(held.id, None)
+                eventlet.sleep(LOOK_AGAIN_S)
 
     # --- finding work
 
@@ -173,19 +192,25 @@ class Sagas(DependencyProvider):
 
     def _drive_all(self, begun: list[Held]) -> None:
         for held in begun:
+            self._mine[held.id] = held
             if self.pool.free() > 0:
                 self.pool.spawn_n(self._drive, held)
             else:  # whoever began it has an answer to give, and must not wait for others' sagas
-                eventlet.spawn_n(self._hand_over, held)
-                self._more = True
+                eventlet.spawn_n(self._leave_to_poll, held)
 
-    def _hand_over(self, held: Held) -> None:
-        """Have any instance go on with it at once."""
+    def _leave_to_poll(self, held: Held) -> None:
+        self._hand_over(held)
+        self._mine.pop(held.id, None)
+        self._more = True
+
+    def _hand_over(self, held: Held) -> bool:
+        """Have any instance go on with a saga at once; False if it has another version by now, or it failed."""
         try:
             with self.sessions.write() as session:
-                store.change(session, held, Change(timedelta(), {"owner": None}))
+                return store.hand_over(session, held)
         except (Failure, SQLAlchemyError) as exc:
             log.warning("a saga waits for its lease", extra={"saga_id": held.id, "reason": str(exc)})
+            return False
 
     def _poll(self) -> None:
         while True:
@@ -200,10 +225,13 @@ class Sagas(DependencyProvider):
             eventlet.spawn_after(in_s + 0.01 if in_s else 0, self._claim_quietly)
 
     def _claim_quietly(self) -> None:
+        self._claims += 1
         try:
             self._claim_due()
         except (Failure, SQLAlchemyError) as exc:
             log.warning("due sagas wait", extra={"reason": f"{type(exc).__name__}: {exc}"})
+        finally:
+            self._claims -= 1
 
     def _claim_due(self) -> None:
         free = 0 if self._leaving else min(CLAIM_BATCH, self.pool.free())
@@ -217,6 +245,7 @@ class Sagas(DependencyProvider):
                 store.claim(session, row, self.definitions[row.name, row.version].data, self._owner, self.limits.lease)
                 for row in rows
             ]
+        self._mine.update({held.id: held for held in taken if held is not None})
         for held in taken:
             if held is not None:
                 self.pool.spawn_n(self._drive, held)
@@ -238,12 +267,12 @@ class Sagas(DependencyProvider):
     def _drive(self, held: Held) -> None:
         structlog.contextvars.bind_contextvars(saga_id=held.id, trace_id=held.trace_id, key=held.key)
         definition = self.definitions[held.name, held.version]
-        self._driven[held.id] = held
         try:
-            while self.rounds.go(definition, held):
-                if self._leaving:
-                    self._hand_over(held)
-                    break
+            goes_on = True
+            while goes_on and not self._leaving:
+                goes_on = self.rounds.go(definition, held)
+            if goes_on:
+                self._hand_over(held)
         except (Failure, SQLAlchemyError) as exc:
             # the database did not take the commit: the row's wake_at brings the saga back, to any instance
             log.warning("saga waits", extra={"reason": f"{type(exc).__name__}: {exc}"})
@@ -251,7 +280,7 @@ class Sagas(DependencyProvider):
             log.exception("saga round failed; it is tried again after its lease")
             self._ask_for_help(held, f"a round of it fails: {type(exc).__name__}: {exc}")
         finally:
-            self._driven.pop(held.id, None)
+            self._mine.pop(held.id, None)
             structlog.contextvars.clear_contextvars()
         if self._leaving:
             return

@@ -180,6 +180,16 @@ def change(session: Session, held: Held, what: Change) -> bool:
     return True
 
 
+def hand_over(session: Session, held: Held) -> bool:
+    """Let a saga go as its last commit left it: any instance may go on at once. False if it has another version.
+
+    `held` stays as it is, so that whatever its holder commits later finds another version too.
+    """
+    at = now(session)
+    mine = update(saga).where(saga.c.id == held.id, saga.c.ver == held.ver, _GOING)
+    return affected(session, mine.values(ver=held.ver + 1, owner=None, wake_at=at, updated_at=at)) == 1
+
+
 def _as_json(data: Any) -> str:
     return msgspec.json.encode(data).decode()
 
