@@ -7,6 +7,7 @@ that publish. Requests and replies go without confirms: a deadline tells their c
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from logging import getLogger
 from typing import Any
 
@@ -16,7 +17,7 @@ import kombu.serialization
 import kombu.utils.json
 import msgspec
 from amqp import Message, spec
-from amqp.exceptions import AMQPError, NotFound
+from amqp.exceptions import AMQPError, ChannelError, NotFound
 from eventlet.semaphore import Semaphore
 from nameko.constants import AMQP_URI_CONFIG_KEY, CALL_ID_STACK_CONTEXT_KEY
 from nameko.extensions import ProviderCollector, SharedExtension
@@ -29,7 +30,7 @@ from chassis.errors import Unavailable
 CONNECT_TIMEOUT_S = 3
 HEARTBEAT_S = 20
 PUBLISH_TIMEOUT_S = 5.0
-DRAIN_MS, DRAIN_LOOK_S, STOP_S = 20_000, 0.02, 5.0
+DRAIN_MS, DRAIN_LOOK_S, STOP_S, KILL_S = 20_000, 0.02, 5.0, 3.0
 RECONNECT_S = {"interval_start": 0.5, "interval_step": 0.1, "interval_max": 2.0}
 PRESENCE_TTL_S = 1.0
 BROKEN = (AMQPError, OSError, kombu.exceptions.OperationalError)
@@ -91,6 +92,11 @@ def prefetch_of(container: Any) -> int:
     return int(container.config.get("prefetch") or container.max_workers)
 
 
+def drain_s_of(container: Any) -> float:
+    """How long an instance that leaves may finish what it has."""
+    return float(container.config.get("drain_ms", DRAIN_MS)) / 1000
+
+
 class QueueConsumer(NamekoQueueConsumer):
     """nameko's, with an acknowledgement that a dead channel cannot turn into the death of the container.
 
@@ -98,21 +104,19 @@ class QueueConsumer(NamekoQueueConsumer):
     messages in the consuming thread, unacknowledged: it may not wait, and can do without a message that is lost.
 
     A provider that is unregistered gets no more messages, and has gone only when those that it got are acknowledged,
-    at most drain_ms later: nameko would close the connection over them, and the broker deliver them once more.
+    at most drain_ms later: nameko would close the connection over them, and the broker deliver them once more. Nobody
+    waits for a broker that is away: it has taken them back already.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._held: dict[Any, Any] = {}  # messages that are not acknowledged, and whose they are
+        self._dismissed: set[Any] = set()  # providers that want no more messages
         self._connected = False
 
     @property
     def prefetch_count(self) -> int:
         return prefetch_of(self.container)
-
-    @property
-    def drain_s(self) -> float:
-        return float(self.container.config.get("drain_ms", DRAIN_MS)) / 1000
 
     def wait_until_it_consumes(self) -> bool:
         """However long the broker is away; False when it was stopped before."""
@@ -123,10 +127,17 @@ class QueueConsumer(NamekoQueueConsumer):
         return True
 
     def get_consumers(self, consumer_cls: Any, channel: Any) -> Any:
-        consumers = super().get_consumers(consumer_cls, channel)
-        for provider, consumer in self._consumers.items():
-            consumer.no_ack = getattr(provider, "at_once", False)
-        return consumers
+        """After each connection: one for each provider that still wants messages."""
+        self._consumers = {}
+        for provider in self._providers - self._dismissed:
+            consumer = self._consumers[provider] = consumer_cls(
+                queues=[provider.queue],
+                callbacks=[partial(self.handle_message, provider)],
+                accept=self.accept,
+                no_ack=getattr(provider, "at_once", False),
+            )
+            consumer.qos(prefetch_count=self.prefetch_count)
+        return self._consumers.values()
 
     def handle_message(self, provider: Any, body: Any, message: Any) -> None:
         if getattr(provider, "at_once", False):
@@ -134,6 +145,13 @@ class QueueConsumer(NamekoQueueConsumer):
         else:
             self._held[message] = provider
             super().handle_message(provider, body, message)
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except QueueConsumerStopped as exc:  # it was told to end before it could begin
+            if not self._consumers_ready.ready():
+                self._consumers_ready.send_exception(exc)
 
     @contextmanager
     def establish_connection(self) -> Iterator[kombu.Connection]:
@@ -148,16 +166,15 @@ class QueueConsumer(NamekoQueueConsumer):
                 self._held.clear()  # what is not acknowledged by now, the broker delivers again
 
     def unregister_provider(self, provider: Any) -> None:
-        if not self._connected:  # nothing comes, and there is nobody to be told
-            ProviderCollector.unregister_provider(self, provider)
-            return
-        with eventlet.Timeout(self.drain_s, False):
-            super().unregister_provider(provider)
-            while provider in self._held.values():
+        self._dismissed.add(provider)
+        with eventlet.Timeout(drain_s_of(self.container), False):
+            while self._connected and (provider in self._consumers or provider in self._held.values()):
                 eventlet.sleep(DRAIN_LOOK_S)
+        ProviderCollector.unregister_provider(self, provider)
 
     def on_iteration(self) -> None:
-        self._cancel_consumers_if_requested()
+        for provider in self._dismissed & self._consumers.keys():
+            self._consumers.pop(provider).cancel()
         if not self._consumers and not self._held:
             self.should_stop = True
 
@@ -170,11 +187,12 @@ class QueueConsumer(NamekoQueueConsumer):
         self.kill()
 
     def kill(self) -> None:
-        """As nameko's; and at once where there is no connection that could be closed."""
-        if self._connected or self._gt is None:
-            super().kill()
-        else:
-            self._gt.kill(*(() if self._consumers_ready.ready() else (QueueConsumerStopped(),)))
+        """As nameko's, which closes the connection; at once where there is none, or none that lets itself be closed."""
+        with eventlet.Timeout(KILL_S, False):
+            if self._connected or self._gt is None:
+                super().kill()
+                return
+        self._gt.kill(QueueConsumerStopped())
 
     def ack_message(self, message: Any) -> None:
         faults.before(faults.ACK)
@@ -392,7 +410,7 @@ def queue_counts(uri: str, names: Iterable[str]) -> dict[str, tuple[int, int]]:
                 with connection.channel() as channel:
                     declared = channel.queue_declare(name, passive=True)
                     found[name] = (int(declared.message_count), int(declared.consumer_count))
-            except NotFound:  # which closes the channel, and it alone
+            except ChannelError:  # there is none, or it is another one's alone: which closes the channel, and only that
                 pass
     finally:
         drop(connection)

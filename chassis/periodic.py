@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import eventlet
 from nameko.exceptions import ConfigurationError
 from nameko.timer import Timer
+
+from chassis.amqp import drain_s_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,6 +24,11 @@ class Periodic(Timer):
         if not isinstance(interval_s, int | float) or interval_s <= 0:
             raise ConfigurationError(f"config.yaml needs {self.setting}: every how many seconds it is done.")
         self.interval = interval_s
+
+    def stop(self) -> None:
+        """As nameko's, which would wait for ever for a worker that was ended because its time is over."""
+        with eventlet.Timeout(drain_s_of(self.container), False):
+            super().stop()
 
 
 every: Callable[[str], Callable[[F], F]] = Periodic.decorator
