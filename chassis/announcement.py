@@ -1,11 +1,23 @@
 """What an instance says of itself. Data alone; `chassis/announcing.py` sends and receives it."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from chassis.types import Message
 
-UP, DRAINING, LEFT = "up", "draining", "left"
+UP: Literal["up"] = "up"
+DRAINING: Literal["draining"] = "draining"
+LEFT: Literal["left"] = "left"
+
+LONGEST_MS = 3_600_000
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00]+$")]
+Host = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[^\x00]*$")]
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]+$")]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What a database takes: anybody at the broker may announce anything."""
 
 
 class Tally(Message):
@@ -33,15 +45,15 @@ class Announcement(Message):
     masked; the digest is of the settings as they are. `sagas` are `name/version`, `commands` what those send.
     """
 
-    service: str
-    id: str
-    state: str
-    beat: int
-    every_ms: int
+    service: Name
+    id: Id
+    state: Literal["up", "draining", "left"]
+    beat: Count
+    every_ms: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_MS)]
     version: str
-    host: str
-    pid: int
-    started_at: datetime
+    host: Host
+    pid: Count
+    started_at: Annotated[datetime, msgspec.Meta(tz=True)]
     slot: str = ""
     contract: str = ""
     settings: dict[str, Any] = {}

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from logging import getLogger
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import eventlet
 import kombu
@@ -24,18 +24,18 @@ from nameko.messaging import Consumer
 from nameko.rpc import Rpc, RpcConsumer
 
 from chassis.amqp import BROKEN, Publisher, QueueConsumer, SafeHeaders, connect, drop, prefetch_of
-from chassis.announcement import LEFT, UP, Announcement, Binding
+from chassis.announcement import DRAINING, LEFT, LONGEST_MS, UP, Announcement, Binding
 from chassis.described import events_of, fingerprint
 from chassis.errors import Unavailable
 from chassis.masking import masked
 from chassis.saga import Saga
+from chassis.settings import read_settings
 from chassis.tallies import tallies
-from chassis.types import service_of
+from chassis.types import Message, service_of
 from chassis.version import VERSION
 
 EXCHANGE, KEY = "amq.topic", "rialto.announced"
-EVERY_MS = 2_000
-PUBLISH_TIMEOUT_S = 1.0
+PUBLISH_TIMEOUT_S, LAST_WORD_S = 1.0, 2.0
 UNHEARD = {"x-expires": 60_000, "x-max-length": 10_000}
 """Of a listener's queue: it goes a minute after its listener, and keeps the latest so many announcements."""
 
@@ -48,6 +48,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 log = getLogger("rialto.announcing")
+
+
+class Pace(Message):
+    """See config.yaml."""
+
+    announce_every_ms: Annotated[int, msgspec.Meta(ge=50, le=LONGEST_MS)] = 2_000
 
 
 class Announcer(SharedExtension):
@@ -63,7 +69,7 @@ class Announcer(SharedExtension):
         self._state, self._beat, self._thread = UP, 0, None
 
     def setup(self) -> None:
-        self._every_ms = int(self.container.config.get("announce_every_ms", EVERY_MS))
+        self._every_ms = read_settings(self.container, Pace).announce_every_ms
 
     def start(self) -> None:
         if self._thread is None:
@@ -71,9 +77,14 @@ class Announcer(SharedExtension):
             self._methods = sorted(each.method_name for each in self.container.entrypoints if isinstance(each, Rpc))
             self._thread = eventlet.spawn(self._go_on)
 
-    def tell(self, state: str) -> None:
+    def container_leaves(self) -> None:
+        """Say that it drains, unless it never said that it is up, or has said its last word."""
+        if self._thread is not None:
+            self._state = DRAINING
+            self._tell()
+
+    def _tell(self) -> None:
         """Announce now. Nothing is said while the broker is away."""
-        self._state = state
         try:
             self.publisher.publish(EXCHANGE, KEY, self._next(), timeout_s=PUBLISH_TIMEOUT_S)
         except Unavailable as exc:
@@ -87,7 +98,7 @@ class Announcer(SharedExtension):
         self.kill()
         self._state, connection = LEFT, None
         try:
-            with eventlet.Timeout(PUBLISH_TIMEOUT_S, False):
+            with eventlet.Timeout(LAST_WORD_S, False):
                 connection = connect(self.container.config[AMQP_URI_CONFIG_KEY])
                 kombu.Producer(connection).publish(
                     self._next(),
@@ -111,7 +122,7 @@ class Announcer(SharedExtension):
 
     def _go_on(self) -> None:
         while True:
-            self.tell(self._state)
+            self._tell()
             eventlet.sleep(self._every_ms / 1000)
 
     def _next(self) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from logging import getLogger
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 import urllib3
@@ -17,8 +17,6 @@ from services.registry.domain import RPC, QueueState, Sight
 PAGE, PAGES = 500, 20
 """At most so many queues are looked at."""
 COLUMNS = "name,messages_ready,messages_unacknowledged,consumers,message_stats.ack"
-
-
 NOTHING = Sight("none", {})
 
 log = getLogger("rialto.registry")
@@ -58,14 +56,13 @@ class Broker:
 
     def __init__(self, amqp_uri: str, management_uri: str, timeout_s: float) -> None:
         self.amqp_uri = amqp_uri
-        self.vhost = quote(urlsplit(amqp_uri).path.lstrip("/") or "/", safe="")
+        self.vhost = quote(unquote(urlsplit(amqp_uri).path[1:]) or "/", safe="")
         self._http: Any = None
         if management_uri:
-            url = urllib3.util.parse_url(management_uri)
-            if url.scheme not in ("http", "https") or not url.host:
-                raise ValueError("management_uri has to be http(s)://user:password@host:port")
-            headers = urllib3.make_headers(basic_auth=url.auth) if url.auth else {}
+            url = _parsed(management_uri)
+            headers = urllib3.make_headers(basic_auth=unquote(url.auth)) if url.auth else {}
             base = f"{url.scheme}://{url.host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+            self._prefix = (url.path or "").rstrip("/")
             self._http = urllib3.connection_from_url(
                 base, headers=headers, retries=False, timeout=urllib3.Timeout(total=timeout_s)
             )
@@ -113,8 +110,19 @@ class Broker:
         return frozenset(Binding(queue=row.destination, exchange=row.source, key=row.routing_key) for row in rows)
 
     def _get(self, path: str) -> bytes:
-        answer = self._http.request("GET", path)
+        answer = self._http.request("GET", self._prefix + path)
         if answer.status != 200:
             raise HTTPError(f"the management API answered {answer.status}")
         data: bytes = answer.data
         return data
+
+
+def _parsed(uri: str) -> Any:
+    """Raises ValueError, without the password that may be in it."""
+    try:
+        url = urllib3.util.parse_url(uri)
+    except ValueError:
+        url = None
+    if url is None or url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("management_uri has to be http(s)://user:password@host:port")
+    return url

@@ -1,17 +1,22 @@
 """Who is there, by what was heard. Pure: clocks come from outside."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Literal
 
-from chassis.announcement import DRAINING, LEFT, UP, Announcement, Binding
+from chassis.announcement import DRAINING, LEFT, Announcement, Binding
 from contracts.registry import Happening, InstanceState, Source
 
 RPC = "rpc-"
 """What the queue of a service's methods is called, before the service's name."""
-SUSPECT: InstanceState = "suspect"
+SUSPECT: Literal["suspect"] = "suspect"
+OVER = ("left", "gone")
 FEW = 3
 """Of so few instances any number may fall silent at once."""
+REMEMBERED_S = 300.0
+NEVER = (-math.inf, 0.0)
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,11 @@ class Patience:
 
 @dataclass(frozen=True)
 class Known:
-    """An instance as it was last heard of: `heard` on the registry's monotonic clock, `seen_at` for people."""
+    """An instance as it was last heard of: `since`, the first time, and `heard`, the last one, on the registry's
+    monotonic clock; `seen_at` for people."""
 
     told: Announcement
+    since: float
     heard: float
     seen_at: datetime
     suspect: bool = False
@@ -43,13 +50,14 @@ class Known:
 
 @dataclass(frozen=True)
 class Trace:
-    """An instance that the registry knew before it was started anew, by its list of what happened."""
+    """An instance as the list of what happened has it; `last` is what did last."""
 
     id: str
     service: str
     beat: int
     host: str
     pid: int
+    last: Happening = "up"
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,23 @@ class Change:
 
 def trace_of(told: Announcement) -> Trace:
     return Trace(told.id, told.service, told.beat, told.host, told.pid)
+
+
+def may_follow(what: Happening, before: Sequence[str]) -> bool:
+    """Whether it is news of an instance of which all this is written, the oldest first. Registries that hear the same
+    instance notice what happens to it at different beats, and some later than others."""
+    last = before[-1] if before else None
+    match what:
+        case "up":
+            return last in (None, "gone")
+        case "back":
+            return last == SUSPECT
+        case "draining":
+            return last not in OVER and DRAINING not in before
+        case "suspect":
+            return last not in (SUSPECT, *OVER)
+        case "left" | "gone":
+            return last not in OVER
 
 
 @dataclass
@@ -78,6 +103,15 @@ class Census:
     preserving: bool = False
     changed_at: dict[str, float] = field(default_factory=dict)
     """When something happened to a service's instances last."""
+    spoke: set[str] = field(default_factory=set)
+    """The services of which an instance was ever heard: what they are is known, whoever is there now."""
+    ended: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """For a while: the last beat of who has left or gone, and when that was. What comes later than that was late."""
+
+    def remember(self, missed: dict[str, Trace]) -> None:
+        """Take up what was known before the start."""
+        self.missed = {trace.id: trace for trace in missed.values() if trace.id not in self.instances}
+        self.spoke |= {trace.service for trace in missed.values()}
 
     def of(self, service: str) -> list[Known]:
         """A service's instances, the oldest first."""
@@ -98,35 +132,44 @@ class Census:
         return changes
 
     def _hear(self, told: Announcement, at: float, when: datetime) -> list[Change]:
-        known = self.instances.get(told.id)
-        if known is not None and told.beat <= known.told.beat:
+        known, (last_beat, _) = self.instances.get(told.id), self.ended.get(told.id, NEVER)
+        if told.beat <= (known.told.beat if known else last_beat):
             return []
-        was_there = self.missed.pop(told.id, None) is not None
+        self.spoke.add(told.service)
+        trace = self.missed.pop(told.id, None)
         if told.state == LEFT:
             self.instances.pop(told.id, None)
-            return [Change("left", trace_of(told))] if known or was_there else []
-        self.instances[told.id] = now_known = Known(told, at, when)
-        changes = list(self._succeeded_by(told))
-        if known is not None and known.suspect:
+            self.ended[told.id] = (math.inf, at)
+            return [Change("left", trace_of(told))] if known or trace else []
+        changes = [] if known else list(self._succeeded_by(told, at))
+        self.instances[told.id] = Known(told, known.since if known else at, at, when)
+        if (known is not None and known.suspect) or (trace is not None and trace.last == SUSPECT):
             changes.append(Change("back", trace_of(told)))
-        elif known is None and not was_there:
+        elif known is None and trace is None:
             changes.append(Change("up", trace_of(told)))
-        if now_known.state == "draining" and (known is None or known.told.state == UP):
+        drained = known.told.state == DRAINING if known else trace is not None and trace.last == DRAINING
+        if told.state == DRAINING and not drained:
             changes.append(Change("draining", trace_of(told)))
         return changes
 
-    def _succeeded_by(self, told: Announcement) -> Iterator[Change]:
-        """Whoever had the same place on the same machine before has ended: its supervisor started this one instead."""
+    def _succeeded_by(self, told: Announcement, at: float) -> Iterator[Change]:
+        """Whoever had the place of a new one on the same machine has ended: its supervisor started this one instead."""
         for known in list(self.instances.values()):
             old = known.told
             same_place = (old.service, old.host, old.slot) == (told.service, told.host, told.slot) and told.slot
-            if same_place and old.id != told.id and old.started_at < told.started_at:
-                del self.instances[old.id]
-                yield Change("gone", trace_of(old))
+            if same_place and old.started_at < told.started_at:
+                yield self._gone(old, at)
+
+    def _gone(self, told: Announcement, at: float) -> Change:
+        del self.instances[told.id]
+        self.ended[told.id] = (told.beat, at)
+        return Change("gone", trace_of(told))
 
     def look(self, at: float) -> list[Change]:
         """Who has fallen silent. When most have at once it is rather the registry that does not hear: then nobody is
-        taken for gone, nor is anybody who is heard a little later than the others when it hears again."""
+        taken for gone, nor is anybody who is heard a little later than the others when it hears again. Nor is anybody
+        at the first look that misses them: the registry itself may have stood still.
+        """
         silent = {
             known.told.id for known in self.instances.values() if known.silent_for(self.patience.suspect_beats, at)
         }
@@ -138,15 +181,16 @@ class Census:
             if known.told.id in silent and not known.suspect:
                 self.instances[known.told.id] = replace(known, suspect=True)
                 changes.append(Change("suspect", trace_of(known.told)))
-            patience_s = self.patience.gone_beats * known.told.every_ms / 1000
-            if at - max(known.heard, self.begun) > patience_s:
-                del self.instances[known.told.id]
-                changes.append(Change("gone", trace_of(known.told)))
+            elif at - max(known.heard, self.begun) > self.patience.gone_beats * known.told.every_ms / 1000:
+                changes.append(self._gone(known.told, at))
+        self.ended = {each: last for each, last in self.ended.items() if at - last[1] < REMEMBERED_S}
         return self._dated([*changes, *self._never_came_back(at)], at)
 
     def _never_came_back(self, at: float) -> Iterator[Change]:
         intervals_ms = [known.told.every_ms for known in self.alive()]
-        if intervals_ms and at - self.begun > self.patience.gone_beats * max(intervals_ms) / 1000:
+        if not intervals_ms or self.preserving:
+            return
+        if at - self.begun > self.patience.gone_beats * max(intervals_ms) / 1000:
             for trace in self.missed.values():
                 yield Change("gone", trace)
             self.missed.clear()

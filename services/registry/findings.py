@@ -9,17 +9,21 @@ from services.registry.domain import RPC, Census, Known, QueueState, Sight
 
 STEADY_S = 10.0
 """For so long instances and consumers have to differ, with nobody coming or going, to be a finding."""
+DECLARED_S = 5.0
+"""So long after it was first heard an instance has declared its queues."""
 MUCH = 10
 """By how many messages a queue has to grow to be a finding."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The broker at one moment of the registry's clock, and how many instances each service had then."""
+    """The broker at one moment of the registry's clock. `up` and `there`: how many instances of each service said that
+    they take messages, and how many may do so, suspects among them."""
 
     at: float
     sight: Sight
-    counts: Mapping[str, int]
+    up: Mapping[str, int]
+    there: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,19 @@ def findings(scene: Scene) -> list[Finding]:
 
 
 def nobody_there(scene: Scene) -> Iterator[Finding]:
-    sight = scene.samples[-1].sight if scene.samples else None
+    sight = _latest(scene)
+    if sight is None:
+        return  # too early: who is there may not have been heard yet
     for service in scene.contracts:
-        queue = sight.queues.get(RPC + service) if sight else None
-        if not _alive(scene, service) and not (queue and queue.consumers):
-            yield _finding("error", "no_instance", service, f"{service} has no instance: whoever needs it answers 503.")
+        if _alive(scene, service):
+            continue
+        readers = _consumers(sight, service)
+        if not readers:
+            said = f"{service} has no instance: whoever needs it answers 503."
+            yield _finding("error", "no_instance", service, said)
+        elif service in scene.census.spoke and not scene.census.preserving:
+            said = f"No instance of {service} is heard of, though {readers} read its queue: do they hang?"
+            yield _finding("error", "no_instance", service, said)
 
 
 def fallen_silent(scene: Scene) -> Iterator[Finding]:
@@ -101,18 +113,21 @@ def promises(scene: Scene) -> Iterator[Finding]:
 def readers(scene: Scene) -> Iterator[Finding]:
     """More consumers than instances, or fewer, for as long as the broker's figures may lag behind."""
     recent = [sample for sample in scene.samples if scene.at - sample.at <= STEADY_S]
-    if not recent or scene.at - scene.samples[0].at < STEADY_S:
+    seen = recent and all(sample.sight.source != "none" for sample in recent)
+    if not seen or scene.at - scene.samples[0].at < STEADY_S:
         return
     serving = {known.told.service for known in scene.census.alive() if known.told.methods}
-    for service in sorted(serving):
-        if scene.at - scene.census.changed_at.get(service, 0.0) < STEADY_S:
+    for service in sorted(serving | scene.census.spoke):
+        if scene.at - scene.census.changed_at.get(service, scene.census.begun) < STEADY_S:
             continue
-        off = [_consumers(sample.sight, service) - sample.counts.get(service, 0) for sample in recent]
-        if min(off) > 0:
-            said = f"{min(off)} more read the queue of {service} than announce themselves: a stranger of that name?"
+        more = min(_consumers(sample.sight, service) - sample.there.get(service, 0) for sample in recent)
+        fewer = min(sample.up.get(service, 0) - _consumers(sample.sight, service) for sample in recent)
+        if more > 0:
+            said = f"{more} more read the queue of {service} than announce themselves: "
+            said += "strangers of that name, or instances that hang?"
             yield _finding("warning", "unannounced", service, said)
-        if max(off) < 0:
-            said = f"{-max(off)} of the instances of {service} do not read its queue, though they say that they are up."
+        if fewer > 0 and service in serving:
+            said = f"{fewer} of the instances of {service} do not read its queue, though they say that they are up."
             yield _finding("error", "deaf", service, said)
 
 
@@ -141,15 +156,15 @@ def _is_stuck(seen: Sequence[QueueState]) -> bool:
 
 
 def bindings(scene: Scene) -> Iterator[Finding]:
-    """What the broker forgot: an instance that declared it would get no messages by it any more."""
-    sight = scene.samples[-1].sight if scene.samples else None
+    """What the broker forgot: an instance that declared it gets no messages by it any more."""
+    sight = _latest(scene)
     if sight is None or sight.bindings is None:
         return
     seen_at = scene.samples[-1].at
     wanted = {
         (known.told.service, binding)
         for known in scene.census.alive()
-        if known.state == "up" and known.heard <= seen_at and known.told.beat > 1
+        if known.state == "up" and seen_at - known.since > DECLARED_S
         for binding in known.told.bindings
     }
     for service, binding in sorted(wanted, key=lambda each: (each[0], each[1].queue)):
@@ -176,6 +191,12 @@ def _finding(severity: Severity, code: str, service: str, text: str) -> Finding:
 
 def _alive(scene: Scene, service: str) -> list[Known]:
     return [known for known in scene.census.of(service) if not known.suspect]
+
+
+def _latest(scene: Scene) -> Sight | None:
+    """What was seen of the broker last; None if it has not been seen yet, or does not answer."""
+    sight = scene.samples[-1].sight if scene.samples else None
+    return None if sight is None or sight.source == "none" else sight
 
 
 def _named(known: Known) -> str:

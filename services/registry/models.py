@@ -16,7 +16,10 @@ class Happened(Base):
     """Noted once, whichever of several registries sees it first: `beat` is the instance's last announcement by then."""
 
     __tablename__ = "happened"
-    __table_args__ = (UniqueConstraint("instance", "what", "beat", name="uq_happened_once"),)
+    __table_args__ = (
+        UniqueConstraint("instance", "what", "beat", name="uq_happened_once"),
+        {"sqlite_autoincrement": True},  # else the id of the latest would be given again when that row was forgotten
+    )
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)

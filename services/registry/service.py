@@ -2,20 +2,23 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from logging import getLogger
+from typing import Annotated, Any
 
+import msgspec
 from nameko.constants import AMQP_URI_CONFIG_KEY
 from nameko.exceptions import ConfigurationError
 from nameko.extensions import DependencyProvider
+from sqlalchemy.exc import SQLAlchemyError
 
 from chassis.announcement import Announcement
 from chassis.announcing import announced
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase
 from chassis.described import fingerprint, promised
-from chassis.errors import ServiceError
+from chassis.errors import Failure, ServiceError
 from chassis.periodic import every
 from chassis.provide import provided
 from chassis.prune import Pruner
@@ -40,55 +43,65 @@ from services.registry.domain import Census, Change, Patience
 from services.registry.findings import Sample, Scene, findings
 from services.registry.models import Base
 
-SAMPLES = 100
 DECLARED: Mapping[str, tuple[str, frozenset[str]]] = {
     name: (fingerprint(api), frozenset(promised(api))) for name, api in CONTRACTS.items()
 }
+UNTOLD = 1_000
+"""So many events are kept while the database takes none."""
+
+log = getLogger("rialto.registry")
 
 
 class RegistrySettings(Message):
     announce_every_ms: int
     management_uri: str | None
-    management_timeout_ms: int
-    registry_look_s: float
-    registry_broker_s: float
-    registry_suspect_beats: int
-    registry_gone_beats: int
-    registry_growing_s: float
-    registry_keep_s: int
-
-    @property
-    def bound_s(self) -> float:
-        """A dead instance is not counted any more after so long."""
-        return self.registry_suspect_beats * self.announce_every_ms / 1000 + self.registry_look_s
+    management_timeout_ms: Annotated[int, msgspec.Meta(gt=0)]
+    registry_look_s: Annotated[float, msgspec.Meta(gt=0)]
+    registry_broker_s: Annotated[float, msgspec.Meta(ge=0.1)]
+    registry_suspect_beats: Annotated[int, msgspec.Meta(ge=1)]
+    registry_gone_beats: Annotated[int, msgspec.Meta(ge=1)]
+    registry_growing_s: Annotated[float, msgspec.Meta(gt=0, le=3600)]
+    registry_keep_s: Annotated[int, msgspec.Meta(gt=0)]
 
 
 class Watch:
-    """What an instance of the registry knows: of instances, and of the broker."""
+    """What an instance of the registry knows: of instances, and of the broker. `untold` is not in the database yet."""
 
-    def __init__(self, settings: RegistrySettings, amqp_uri: str) -> None:
+    def __init__(self, settings: RegistrySettings, amqp_uri: str, clock: Callable[[], float] = time.monotonic) -> None:
+        if settings.registry_gone_beats <= settings.registry_suspect_beats:
+            raise ValueError("registry_gone_beats has to be more than registry_suspect_beats")
         patience = Patience(settings.registry_suspect_beats, settings.registry_gone_beats)
-        self.census = Census(patience, begun=time.monotonic())
+        self.settings, self.clock = settings, clock
+        self.census = Census(patience, begun=clock())
         self.broker = Broker(amqp_uri, settings.management_uri or "", settings.management_timeout_ms / 1000)
         kept = int(settings.registry_growing_s / settings.registry_broker_s) + 2
-        self.samples: deque[Sample] = deque(maxlen=min(kept, SAMPLES))
-        self.growing_s = settings.registry_growing_s
+        self.samples: deque[Sample] = deque(maxlen=kept)
+        self.untold: list[Change] = []
 
     def scene(self) -> Scene:
-        return Scene(self.census, DECLARED, list(self.samples), time.monotonic(), self.growing_s)
+        return Scene(self.census, DECLARED, list(self.samples), self.clock(), self.settings.registry_growing_s)
+
+    @property
+    def bound_s(self) -> float:
+        """Nobody who is dead is counted any more after so long."""
+        intervals_ms = [known.told.every_ms for known in self.census.instances.values()]
+        longest_s = max([self.settings.announce_every_ms, *intervals_ms]) / 1000
+        return self.settings.registry_suspect_beats * longest_s + self.settings.registry_look_s
 
 
 class Watching(DependencyProvider):
     """Worker attribute: the one Watch of this instance."""
 
-    def start(self) -> None:
+    def setup(self) -> None:
         settings = read_settings(self.container, RegistrySettings)
         try:
             self.watch = Watch(settings, self.container.config[AMQP_URI_CONFIG_KEY])
         except ValueError as exc:
             raise ConfigurationError(f"config.yaml, as registry reads it: {exc}") from None
+
+    def start(self) -> None:
         with Database.of(self.container).sessions.read() as session:
-            self.watch.census.missed = store.unended(session)
+            self.watch.census.remember(store.unended(session))
 
     def get_dependency(self, worker_ctx: Any) -> Watch:
         return self.watch
@@ -107,17 +120,17 @@ class RegistryService:
 
     @announced
     def on_announced(self, told: Announcement) -> None:
-        self._note(self.watch.census.hear(told, time.monotonic(), datetime.now(UTC)))
+        self._note(self.watch.census.hear(told, self.watch.clock(), datetime.now(UTC)))
 
     @every("registry_look_s")
     def look(self) -> None:
-        self._note(self.watch.census.look(time.monotonic()))
+        self._note(self.watch.census.look(self.watch.clock()))
 
     @every("registry_broker_s")
     def look_at_broker(self) -> None:
-        counts = views.counts(self.watch.census)
-        sight = self.watch.broker.look({*DECLARED, *counts})
-        self.watch.samples.append(Sample(time.monotonic(), sight, counts))
+        census = self.watch.census
+        sight = self.watch.broker.look({*DECLARED, *census.spoke})
+        self.watch.samples.append(views.sample(census, sight, self.watch.clock()))
 
     @every("prune_every_s")
     def forget(self) -> None:
@@ -138,7 +151,7 @@ class RegistryService:
             model=views.model(services, scene.census, DECLARED),
             findings=findings(scene),
             at=datetime.now(UTC),
-            bound_s=self.settings.bound_s,
+            bound_s=self.watch.bound_s,
             queues_from=sight.source,
         )
 
@@ -168,6 +181,15 @@ class RegistryService:
         return views.targets(self.watch.census)
 
     def _note(self, changes: list[Change]) -> None:
-        if changes:
+        """Write down what happened. While the database takes nothing it is kept for the next time."""
+        self.watch.untold = [*self.watch.untold, *changes][-UNTOLD:]
+        if not (untold := self.watch.untold):
+            return
+        try:
             with self.db.write() as session:
-                store.note(session, changes)
+                store.note(session, untold)
+        except (Failure, SQLAlchemyError) as exc:
+            log.warning("what happened is not noted yet", extra={"reason": f"{type(exc).__name__}: {exc}"})
+            return
+        noted = set(untold)
+        self.watch.untold = [each for each in self.watch.untold if each not in noted]

@@ -7,27 +7,30 @@ from typing import Any
 from chassis.described import described, promised
 from contracts.registry import Description, Finding, Instance, Method, Model, Queue, Service, Settings, Target
 from services.registry.domain import RPC, Census, Known, QueueState, Sight
+from services.registry.findings import Sample
 
 Declared = Mapping[str, tuple[str, frozenset[str]]]
 
 
-def counts(census: Census) -> dict[str, int]:
-    """For each service how many of its instances take messages."""
-    return dict(Counter(known.told.service for known in census.alive() if known.state == "up"))
+def sample(census: Census, sight: Sight, at: float) -> Sample:
+    """What is kept of one look at the broker."""
+    up = Counter(known.told.service for known in census.alive() if known.state == "up")
+    suspects = Counter(known.told.service for known in census.instances.values() if known.suspect)
+    return Sample(at, sight, up, up + suspects)
 
 
 def services(census: Census, sight: Sight, declared: Declared) -> list[Service]:
     """Every service that is promised, is heard of, or has a queue that somebody reads; in the order of their names."""
-    readers = {name.removeprefix(RPC): queue for name, queue in sight.queues.items() if name.startswith(RPC)}
+    queues = {name.removeprefix(RPC): queue for name, queue in sight.queues.items() if name.startswith(RPC)}
     names = {*declared, *(known.told.service for known in census.instances.values())}
-    names |= {name for name, queue in readers.items() if queue.consumers}
-    return [_service(name, census.of(name), readers.get(name)) for name in sorted(names)]
+    names |= {name for name, queue in queues.items() if queue.consumers}
+    return [_service(name, census.of(name), queues.get(name), name in census.spoke) for name in sorted(names)]
 
 
-def _service(name: str, known: Sequence[Known], queue: QueueState | None) -> Service:
+def _service(name: str, known: Sequence[Known], queue: QueueState | None, spoke: bool) -> Service:
     alive = [each for each in known if not each.suspect]
     consumers = queue.consumers if queue else 0
-    stranger = not known and consumers > 0
+    stranger = consumers > 0 and not spoke
     return Service(
         name=name,
         m=consumers if stranger else len(alive),

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("host", sa.String(255), nullable=False),
         sa.Column("pid", sa.BigInteger, nullable=False),
         sa.UniqueConstraint("instance", "what", "beat", name="uq_happened_once"),
+        sqlite_autoincrement=True,
     )
 
 
