@@ -8,6 +8,7 @@ Whoever stops waiting (Ctrl-C) stops nothing: the supervisor goes on with what i
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -114,6 +115,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell that runs it aside had it ignored
     try:
         main(sys.argv[1:])
     except CannotStart as problem:

@@ -26,7 +26,7 @@ def test_only_the_chassis_imports_the_transport(path):
 def test_rules_import_neither_the_chassis_nor_each_others(path):
     service = path.parts[1]
     ours = {name for name in imports_of(path) if name.partition(".")[0] in OURS - {"contracts"}}
-    allowed = ("chassis.types", "chassis.errors", f"services.{service}")
+    allowed = ("chassis.types", "chassis.errors", "chassis.announcement", f"services.{service}")
     assert {name for name in ours if not name.startswith(allowed)} == set()
 
 

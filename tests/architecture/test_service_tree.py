@@ -36,6 +36,7 @@ FIRST_ANSWER = {
     "shipping": lambda shipping: shipping.get("o-1"),
     "notifications": lambda notifications: notifications.find(),
     "risk": lambda risk: risk.get("o-1"),
+    "registry": lambda registry: registry.describe("nobody"),
 }
 ANSWERS = {
     "users": "users.not_found",
@@ -47,6 +48,7 @@ ANSWERS = {
     "shipping": "shipping.not_found",
     "notifications": [],
     "risk": "risk.not_found",
+    "registry": "registry.unknown_service",
 }
 
 

@@ -1,6 +1,5 @@
 """An instance that starts, and one that leaves, on a real broker: when it takes calls, and what it finishes."""
 
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +10,6 @@ from nameko.extensions import DependencyProvider
 from nameko.standalone.rpc import ServiceRpcProxy
 from nameko.testing.utils import find_free_port
 
-from chassis import announcing
 from chassis.amqp import QueueConsumer
 from chassis.container import Container
 from chassis.context import Call
@@ -28,8 +26,7 @@ SOON_S = 5
 class World:
     """What the services of a test share with it."""
 
-    def __init__(self) -> None:
-        self.gate, self.asked, self.ready = Event(), 0, False
+    ready = False
 
 
 world = World()
@@ -52,12 +49,6 @@ class WorkerService:
     def found_ready(self) -> bool:
         return world.ready
 
-    @rpc
-    def wait(self) -> str:
-        world.asked += 1
-        world.gate.wait()
-        return "done"
-
     @every("tick_s")
     def tick(self) -> None:
         pass
@@ -65,7 +56,7 @@ class WorkerService:
 
 @pytest.fixture(autouse=True)
 def _new_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    world.__init__()  # type: ignore[misc]
+    monkeypatch.setattr(world, "ready", False)
 
 
 @pytest.fixture
@@ -115,28 +106,6 @@ def test_metrics_are_served_when_calls_are_taken_and_not_before(
     assert connects(port)
 
 
-def test_who_is_told_twice_to_leave_finishes_its_work_and_leaves_once(
-    instance: Callable[[], Container], rabbit_config: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    leaving = instance()
-    leaving.start()
-    (consumer,) = [each for each in leaving.subextensions if isinstance(each, QueueConsumer)]
-    with ServiceRpcProxy("worker", rabbit_config, timeout=10) as proxy:
-        waiting = proxy.wait.call_async()
-        wait_until(lambda: world.asked)
-        first = eventlet.spawn(leaving.stop)
-        wait_until(lambda: not consumer._consumers)
-        second = eventlet.spawn(leaving.stop)  # as when it drains, and the whole system is stopped
-        eventlet.sleep(0)
-        world.gate.send()
-        assert waiting.result() == "done"
-        with eventlet.Timeout(SOON_S):
-            first.wait()
-            second.wait()
-    assert world.asked == 1
-    assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
-
-
 def test_who_is_told_to_leave_while_it_starts_leaves_when_it_has_started(
     instance: Callable[[], Container], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,15 +118,3 @@ def test_who_is_told_to_leave_while_it_starts_leaves_when_it_has_started(
         leaving.wait()
     assert world.ready
     assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
-
-
-def test_the_last_word_is_not_waited_for_long(
-    instance: Callable[[], Container], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(announcing, "connect", lambda uri: Event().wait())  # as of a broker in alarm
-    leaving = instance()
-    leaving.start()
-    begun = time.monotonic()
-    with eventlet.Timeout(SOON_S):
-        leaving.stop()
-    assert time.monotonic() - begun >= announcing.PUBLISH_TIMEOUT_S
