@@ -16,7 +16,7 @@ from nameko.utils.concurrency import SpawningSet
 
 from chassis.amqp import drain_s_of
 
-STARTS_S, LOOK_S = 5.0, 0.02
+STARTS_S, LOOK_S = 3.0, 0.02
 OWN = "services"
 """The part of config.yaml that says, service by service, what one of them has otherwise than the rest."""
 FOR_ALL = ("DB_URIS", "LOGGING", "SERVICE_CONTAINER_CLS", OWN)

@@ -12,7 +12,7 @@ class RegistryRoutes:
     registry: RegistryApi
 
     @route("GET", "/v1/registry", role=OPERATOR, refuses=RegistryApi.overview)
-    def overview(self, request: Request) -> Overview:
+    def registry_overview(self, request: Request) -> Overview:
         """Every service with its instances, the figures of the model, and what is odd."""
         return self.registry.overview()
 

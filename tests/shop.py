@@ -17,6 +17,7 @@ from chassis.rpc import RpcClient
 from tests.sandboxes import Sandbox, running_acquirer, running_carrier, wait_until
 
 SERVICES = ("users", "products", "inventory", "carts", "orders", "payments", "shipping", "notifications", "risk")
+"""What sells. The registry is not among them: whoever wants to see it starts it too."""
 ADDRESS = {"name": "Ada", "line1": "1 Street", "city": "Delft", "postal_code": "2611", "country": "NL"}
 UNSETTLED = ("pending", "rejecting")
 
@@ -106,8 +107,11 @@ def running_companies(folder: Path) -> Iterator[tuple[Sandbox, Sandbox]]:
 
 
 @contextmanager
-def running_shop(config: dict[str, Any], acquirer: Sandbox, carrier: Sandbox, **settings: Any) -> Iterator[Shop]:
-    """All services in this process. Side effect: `config` gets the settings that tests want, and `settings`."""
+def running_shop(
+    config: dict[str, Any], acquirer: Sandbox, carrier: Sandbox, *more: str, **settings: Any
+) -> Iterator[Shop]:
+    """All services in this process, and `more`. Side effect: `config` gets the settings that tests want, and
+    `settings`."""
     config.update(
         acquirer_url=acquirer.url,
         carrier_url=carrier.url,
@@ -120,7 +124,7 @@ def running_shop(config: dict[str, Any], acquirer: Sandbox, carrier: Sandbox, **
     )
     config.update(settings)
     runner = ServiceRunner(config)
-    for name in SERVICES:
+    for name in (*SERVICES, *more):
         runner.add_service(service_class(name))
     runner.start()
     try:

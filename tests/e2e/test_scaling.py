@@ -404,6 +404,6 @@ def test_yesterdays_inventory_works_beside_todays_orders(shop: System, staff: De
             return str(found[0]["text"]) if [each["service"] for each in found] == ["inventory"] else ""
 
         assert wait_until(lambda: finding() != "", UNANNOUNCED_S + 10)
-        assert finding() == "1 more read the queue of inventory than announce themselves: a stranger of that name?"
+        assert finding().startswith("1 more read the queue of inventory than announce themselves")
         assert ids_of(registry(staff), "inventory") == ids_of(today, "inventory")
     require_figures(shop, staff)

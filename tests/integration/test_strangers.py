@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,13 @@ class Victim:
 
 def key() -> str:
     return uuid.uuid4().hex
+
+
+@pytest.fixture
+def shop(migrated_config: dict[str, Any], tmp_path: Any) -> Iterator[Shop]:
+    """Every service that has a contract."""
+    with running_companies(tmp_path) as companies, running_shop(migrated_config, *companies, "registry") as running:
+        yield running
 
 
 @pytest.fixture
@@ -184,6 +192,10 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "risk.assess": (risk, forbidden),
         "risk.forget": (risk, forbidden),
         "risk.get": ({"order_id": on.order}, forbidden),
+        "registry.overview": ({}, forbidden),
+        "registry.describe": ({"service": "users"}, forbidden),
+        "registry.events": ({}, forbidden),
+        "registry.targets": ({}, forbidden),
         **{
             f"{service}.{method}": (arguments, forbidden)
             for service in HEARERS
@@ -323,7 +335,10 @@ def bad_calls(name: str, arguments: dict[str, Any]) -> list[dict[str, Any]]:
 def shop_on_any_database(config: dict[str, Any], database_uri: Any, tmp_path: Any, caplog: Any) -> Any:
     caplog.set_level(logging.ERROR, logger="nameko.containers")  # as config.yaml says: no traceback for a refusal
     config["DB_URIS"] = {name: database_uri(name.partition(":")[0]) for name in config["DB_URIS"]}
-    with running_companies(tmp_path) as (acquirer, carrier), running_shop(config, acquirer, carrier) as running:
+    with (
+        running_companies(tmp_path) as companies,
+        running_shop(config, *companies, "registry") as running,
+    ):
         yield running
 
 
