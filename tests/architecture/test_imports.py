@@ -26,8 +26,21 @@ def test_only_the_chassis_imports_the_transport(path):
 def test_rules_import_neither_the_chassis_nor_each_others(path):
     service = path.parts[1]
     ours = {name for name in imports_of(path) if name.partition(".")[0] in OURS - {"contracts"}}
-    allowed = ("chassis.types", "chassis.errors", "chassis.announcement", f"services.{service}")
+    data = ("chassis.types", "chassis.errors", "chassis.announcement")
+    allowed = (*data, f"services.{service}")
     assert {name for name in ours if not name.startswith(allowed)} == set()
+
+
+def test_what_rules_may_import_of_the_chassis_is_data():
+    assert imports_of("chassis/announcement.py") - {"chassis.types", "chassis.types.Message"} == {
+        "datetime",
+        "datetime.datetime",
+        "typing",
+        "typing.Annotated",
+        "typing.Any",
+        "typing.Literal",
+        "msgspec",
+    }
 
 
 def test_the_chassis_is_not_imported_by_importing_it():
