@@ -127,6 +127,7 @@ def test_a_service_that_nobody_runs_is_named_in_a_503_and_the_rest_goes_on(shop:
         quote = {"json": {"shipping_address": ADDRESS}}
         # when
         shop.control("drain", "shipping", "1")
+        assert wait_until(lambda: "shipping" not in [unit["service"] for unit in shop.status()], 40)
         assert wait_until(lambda: shop.readiness()[0] == 503, 20)
         # then
         refused = customer.http.post("/v1/cart/quote", **quote)

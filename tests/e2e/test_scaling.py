@@ -32,6 +32,13 @@ SOON_S = 45.0  # an order under load on a busy machine; less than the lease
 EVERY_S = 2.0  # announce_every_ms
 LATE_S = 2.0  # what a busy machine may add
 UNANNOUNCED_S = 10.0  # for so long the queue has to have a reader that says nothing
+MANY_TURNS: list[dict[str, int]] = [
+    {"orders": 3, "payments": 2, "inventory": 3},
+    {"users": 2, "products": 2, "carts": 2, "orders": 4},
+    {"shipping": 2, "notifications": 3, "risk": 2, "orders": 2},
+    {"payments": 4, "inventory": 2, "orders": 3, "shipping": 3},
+    {"orders": 4, "payments": 3, "carts": 3, "notifications": 2, "inventory": 4},
+]
 STEADY = dict.fromkeys((*SERVICES, "gateway"), 1)
 
 View = dict[str, Any]
@@ -220,16 +227,18 @@ def test_what_cannot_be_scaled_is_said_in_one_sentence(shop: System) -> None:
 # --- under load
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Three turns, or with --everything twenty."""
+    if "turns" in metafunc.fixturenames:
+        parts = MANY_TURNS if metafunc.config.getoption("--everything") else MANY_TURNS[:1]
+        metafunc.parametrize("turns", parts, ids=["-".join(turn) for turn in parts])
+
+
 def test_scaling_up_and_down_under_load_loses_and_doubles_nothing(
-    shop: System, staff: Desk, lamp: str, tmp_path: Path, everything: bool
+    shop: System, staff: Desk, lamp: str, tmp_path: Path, turns: dict[str, int]
 ) -> None:
-    turns = [("orders", 3), ("payments", 2), ("inventory", 3)]
-    if everything:
-        others = [name for name in SERVICES if name not in ("orders", "payments", "inventory", "registry")]
-        turns = [*turns, *((name, 2) for name in others), *turns, *(("orders", 2 + n % 3) for n in range(8))]
-        assert len(turns) == 20
     with buying(shop.url, lamp, tmp_path) as crowd:
-        for service, count in turns:
+        for service, count in turns.items():
             make(shop, "scale", f"{service}={count}")
             make(shop, "scale", f"{service}=1")
     crowd.require_good_ends(at_least=3 * len(turns), within_s=SOON_S)
