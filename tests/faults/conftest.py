@@ -7,7 +7,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from services.users import passwords
-from tests.faults.flows import PATIENT, World
+from tests.faults.world import PATIENT, World
 from tests.shop import running_companies, running_shop
 
 

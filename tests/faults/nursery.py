@@ -24,8 +24,9 @@ from nameko.cli.main import setup_yaml_parser  # noqa: E402
 
 from chassis.errors import Failure  # noqa: E402
 from services.users import passwords  # noqa: E402
-from tests.faults.flows import FLOWS, Case, Flow, World, settled  # noqa: E402
-from tests.faults.points import RELAY, Points, armed  # noqa: E402
+from tests.faults.flows import FLOWS  # noqa: E402
+from tests.faults.points import RELAY, Points, armed, begin  # noqa: E402
+from tests.faults.world import Case, Flow, World, settled  # noqa: E402
 from tests.sandboxes import Sandbox  # noqa: E402
 from tests.shop import SERVICES, running_shop, service_class  # noqa: E402
 
@@ -98,8 +99,7 @@ def _live(path: Path, number: int) -> None:
             return
         case, name = job.cases[number], job.points[number]
         points.watch(RELAY if RELAY in name else case.trace, dies_at=name)
-        flow.begin(world, case)
-        points.own(case.trace, case.order_id)
+        begin(points, world, flow, case)
         world.ended(case)
         eventlet.sleep(2)
         raise AssertionError(f"it never came to {name}")
@@ -119,8 +119,7 @@ def points_of(world: World, points: Points, flow: Flow, first: Case, case: Case)
     world.assert_holds(flow, first, "undisturbed")
     points.watch(case.trace)
     points.watch(RELAY)
-    flow.begin(world, case)
-    points.own(case.trace, case.order_id)
+    begin(points, world, flow, case)
     world.ended(case)
     world.assert_holds(flow, case, "undisturbed")
     return settled(lambda: [*points.named[case.trace], *points.named[RELAY]])

@@ -21,8 +21,9 @@ from nameko.containers import ServiceContainer
 from chassis import faults
 from chassis.context import from_context_data
 from chassis.outbox import Relay
+from tests.faults.world import Case, Flow, World
 
-RELAY, SHARED = "relay", "shared"
+RELAY, SAGA, SHARED = "relay", "saga", "shared"
 KINDS = {
     f"{what}.{when}"
     for what in (faults.COMMIT, faults.PUBLISH, faults.ACK, faults.OUTSIDE)
@@ -72,7 +73,7 @@ class Points:
         if here is not None:
             return here
         trace = structlog.contextvars.get_contextvars().get("trace_id")
-        return (str(trace), "saga") if trace is not None else _shared()
+        return (str(trace), SAGA) if trace is not None else _shared()
 
     def enter(self, worker_ctx: Any) -> None:
         """Note for this green thread what it does, and for which flow."""
@@ -112,10 +113,25 @@ def armed(monkeypatch: Any, die: Callable[[str], None]) -> Points:
     return points
 
 
-def not_counted(names: Iterable[str], through: Iterable[str]) -> set[str]:
-    """What is missing in the names of a flow's points: any kind of point, or a place that the flow goes through."""
-    counted = {word for name in names for word in name.split()[:2]}
-    return (KINDS | set(through)) - counted
+def begin(points: Points, world: World, flow: Flow, case: Case) -> None:
+    """Begin a flow whose points are watched. Events about its order are its own as soon as the order is known."""
+    if case.order_id:
+        points.own(case.trace, case.order_id)
+    flow.begin(world, case)
+    points.own(case.trace, case.order_id)
+
+
+def place_of(name: str) -> str:
+    """Where the point of this name is passed."""
+    return name.split(maxsplit=1)[0]
+
+
+def miscounted(flow: Flow, names: Iterable[str]) -> set[str]:
+    """The places at which a flow has points, or should have, but not both; and kinds of points that it has none of.
+    Relays may come to it or not."""
+    places = {place_of(name) for name in names}
+    own = {place for place in places if not place.endswith(f".{RELAY}")}
+    return (own ^ set(flow.through)) | (KINDS - {name.split()[1] for name in names})
 
 
 def die_here(name: str) -> None:

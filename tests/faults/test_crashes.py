@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.faults.flows import FLOWS, LEASE, Case, Flow, World, in_turns, settled
-from tests.faults.points import Points, armed, die_here, not_counted
+from tests.faults.flows import FLOWS
+from tests.faults.points import Points, armed, begin, die_here, miscounted
+from tests.faults.world import LEASE, Case, Flow, World, in_turns, settled
 from tests.sandboxes import wait_until
 
 AT_ONCE = 30
@@ -18,15 +19,10 @@ def points_of(world: World, points: Points, flow: Flow) -> list[str]:
     """The names of all points that the flow passes, by running it once."""
     (case,) = world.cases(flow, 1)
     points.watch(case.trace)
-    run(world, points, flow, case)
+    begin(points, world, flow, case)
     world.ended(case)
     world.assert_holds(flow, case, "undisturbed")
     return settled(lambda: list(points.named[case.trace]))
-
-
-def run(world: World, points: Points, flow: Flow, case: Case) -> None:
-    flow.begin(world, case)
-    points.own(case.trace, case.order_id)
 
 
 def wait_for_deaths(points: Points, cases: list[Case]) -> None:
@@ -42,14 +38,14 @@ def wait_for_deaths(points: Points, cases: list[Case]) -> None:
 @pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
 def test_a_flow_ends_as_it_should_wherever_a_green_thread_dies(world: World, points: Points, flow: Flow) -> None:
     names = points_of(world, points, flow)
-    assert not_counted(names, flow.through) == set()
+    assert miscounted(flow, names) == set()
     print(f"{flow.name}: {len(names)} points")
     for first in range(0, len(names), AT_ONCE):
         some = names[first : first + AT_ONCE]
         cases = world.cases(flow, len(some))
         for case, name in zip(cases, some, strict=True):
             points.watch(case.trace, dies_at=name)
-        in_turns(cases, lambda case: run(world, points, flow, case))
+        in_turns(cases, lambda case: begin(points, world, flow, case), AT_ONCE)
         wait_for_deaths(points, cases)
         world.later(LEASE)
         in_turns(cases, world.ended)

@@ -16,8 +16,9 @@ from contracts.payments import PaymentsApi
 from contracts.risk import RiskApi
 from contracts.shipping import ShippingApi
 from tests.faults import wire as on_the_wire
-from tests.faults.flows import FLOWS, LEASE, QUANTITY, TOTAL, End, Flow, World, in_turns
+from tests.faults.flows import FLOWS
 from tests.faults.wire import Wire, a_refusal_of, path_of
+from tests.faults.world import LEASE, QUANTITY, TOTAL, End, Flow, World, in_turns
 from tests.sandboxes import wait_until
 
 DEADLINE = timedelta(seconds=901)
