@@ -297,9 +297,10 @@ def test_the_figures_are_those_of_what_was_started(registry, start):
     start(InventoryService)
     start(InventoryService)
     start()
-    wait_until(lambda: registry.overview()["model"]["M"] == 4)
-    model = registry.overview()["model"]
+    wait_until(lambda: all(registry.service(name)["methods"] for name in ("inventory", "registry")))
+    wait_until(lambda: registry.m("work") == 1 and registry.m("inventory") == 2)
     registered = sum(len(promised(CONTRACTS[name])) for name in ("inventory", "registry"))
+    model = registry.overview()["model"]
     assert model == {"n": 11, "M": 4, "R": 111, "R_register": registered + 1, "P": 0, "T": 0}
     assert [registry.m(name) for name in ("inventory", "registry", "work", "orders")] == [2, 1, 1, 0]
 
@@ -371,7 +372,9 @@ def test_the_shop_sells_without_a_registry(shop):
     assert order["status"] == "confirmed"
 
 
-def test_what_comes_before_the_registry_is_ready_is_heard_all_the_same(start, source, settings, monkeypatch):
+def test_a_registry_that_is_not_ready_takes_nothing_and_hears_everybody_when_it_is(
+    start, source, settings, monkeypatch
+):
     starting, go = eventlet.Event(), eventlet.Event()
     real = Watching.start
 
@@ -386,10 +389,11 @@ def test_what_comes_before_the_registry_is_ready_is_heard_all_the_same(start, so
     thread = eventlet.spawn(registry.start)
     starting.wait()
     watch = next(each for each in registry.extensions if isinstance(each, Watching)).watch
-    wait_until(lambda: watch.census.of("work"))
-    assert not registry._died.ready()
+    assert watch.census.of("work") == []
     go.send()
     thread.wait()
+    wait_until(lambda: watch.census.of("work"))
+    assert not registry._died.ready()
     registry.kill()
 
 
