@@ -40,6 +40,8 @@ LEFT_OUT = (
 REFUSABLE = 4  # steps of an order: after the payment was taken, none is
 GOING = "saga WHERE status IN ('running', 'compensating')"
 OPERATOR = {"OPERATOR_EMAIL": "operator@rialto.example", "OPERATOR_PASSWORD": "operator-password"}
+SILENT = {"ANNOUNCE_EVERY_MS": "3600000"}
+"""Instances do not announce themselves while messages are counted."""
 ARTICLES, UNITS = 20, 100_000
 
 
@@ -89,7 +91,7 @@ def shop(var: Path, module: str = "scripts.up", **wishes: str) -> Iterator[tuple
     """A system with a few articles of which there are plenty, and no others."""
     (var / "run").mkdir(parents=True)
     (var / "run/demo-data").touch()
-    with System(var, free_port(), module, **OPERATOR, **wishes) as system:
+    with System(var, free_port(), module, **OPERATOR, **SILENT, **wishes) as system:
         operator = Client(system.port)
         operator.log_in(*OPERATOR.values())
         skus = [operator.sell(f"{var.name.upper()}-{number}", UNITS) for number in range(ARTICLES)]
