@@ -171,7 +171,8 @@ class System:
         def counted() -> bool:
             nonlocal last, since
             with urllib.request.urlopen(request, timeout=5) as answer:
-                count = int(json.load(answer)["message_stats"]["publish"])
+                stats = json.load(answer)["message_stats"]
+            count = int(stats["publish"]) if "publish" in stats else 0  # before the first one it has no statistics
             if count != last:
                 last, since = count, time.monotonic()
             return time.monotonic() - since > COUNTED_EVERY_S
