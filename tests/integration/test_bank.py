@@ -27,7 +27,7 @@ from contracts.shipping import ShippingApi
 from contracts.users import UsersApi
 from services.users import passwords
 from tests.chaos import ledger
-from tests.faults.flows import PATIENT, World
+from tests.faults.world import PATIENT, World
 from tests.integration import bank_books as books
 from tests.sandboxes import wait_until
 from tests.shop import ADDRESS, in_green_threads, running_companies, running_shop
