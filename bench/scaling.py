@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 from nameko.standalone.rpc import ServiceRpcProxy
@@ -27,16 +28,19 @@ from bench.shop import PASSWORD, Client, Figures
 from bench.system import System, wait_for
 from scripts.control import ask
 from scripts.postgresql import cluster
+from scripts.processes import wait_until
 from scripts.scale import System as Instances
 
 COUNTS = (1, 2, 4, 8)
 CORES = psutil.cpu_count() or 1
-CORES_END = 0.9
-"""So much of them used twice after one another: with more instances only memory would grow."""
+CORES_END, ENOUGH = 0.9, 3
+"""So much of them used so often after one another: with more instances only memory would grow."""
 LATENCY_MS = 100
 PAYMENT_WORKERS = 2
 """Few, so that waiting limits an instance and not the processor."""
 ON_THE_WAY = ("orders", "payments", "inventory", "shipping", "carts", "risk")
+UNDER_WAY = ("pending", "rejecting")
+ORDER_S = 60.0
 TRIES = 3
 
 
@@ -180,13 +184,21 @@ def orders(system: System, skus: list[str]) -> Work:
 
         def order() -> None:
             client.call("PUT", f"/v1/cart/items/{skus[next(numbers) % len(skus)]}", {"quantity": 1})
-            ended = client.order("tok_visa", Prefer="wait=10")
-            if ended["status"] != "confirmed":
-                raise RuntimeError(f"an order ended as {ended['status']}: {ended.get('reason')}")
+            placed = client.order("tok_visa", Prefer="wait=10")
+            wait_until(lambda: status_of(client, placed) not in UNDER_WAY, ORDER_S)
+            if placed["status"] != "confirmed":
+                raise RuntimeError(f"an order ended as {placed['status']}: {placed.get('reason')}")
 
         return order
 
     return Work("Placing an order (everything)", ON_THE_WAY, 20, [customer() for _ in range(16)])
+
+
+def status_of(client: Client, order: dict[str, Any]) -> str:
+    """The order's status when it was placed, or, if that was not its end, by now."""
+    if order["status"] in UNDER_WAY:
+        order.update(client.call("GET", f"/v1/orders/{order['id']}"))
+    return str(order["status"])
 
 
 # --- curves
@@ -205,7 +217,7 @@ def curve(system: System, work: Work, size: Size) -> Curve:
         points.append(point(system, work, size.seconds, count))
         made = Curve(Model(len(work.acts), work.workers, alone.p50 / 1000, points[0].each_s), points)
         print("  ".join(made.row(points[-1])), flush=True)
-        if [each.used > CORES_END * CORES for each in points[-2:]] == [True, True]:
+        if len(points) >= ENOUGH and all(each.used > CORES_END * CORES for each in points[-ENOUGH:]):
             break
     instances.scale(dict.fromkeys(work.services, 1))
     return made
