@@ -137,7 +137,7 @@ def test_a_lost_reply_of_any_undo_of_a_change_gives_back_once(sold, monkeypatch,
     ],
 )
 def test_a_change_that_is_refused_at_any_step_leaves_the_order_as_it_was(sold, monkeypatch, method, code):
-    refuse(monkeypatch, *method, code, times=1)
+    refuse(monkeypatch, *method, code)
     change(sold, lines=swaps((SMALL, LARGE, 1)), payment_method=CARD)
     assert_as_it_was(sold, amended(sold, sold.order["id"]), code)
 

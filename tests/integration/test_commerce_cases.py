@@ -163,7 +163,7 @@ def test_an_order_that_is_not_paid_in_its_time_gives_its_units_back(shop: Shop, 
 
 
 def test_an_order_that_is_paid_is_not_given_up_however_late_it_becomes(shop: Shop, monkeypatch: Any) -> None:
-    left = refuse(monkeypatch, "inventory", "commit", "inventory.not_reserved", times=10_000)
+    left = refuse(monkeypatch, "inventory", "commit", "inventory.not_reserved")
     shop.sell(LAMP, 1999, stock=5)
     order_id = shop.place(shop.customer((LAMP, 2)))["id"]
     wait_until(lambda: shop.rpc.orders.get(order_id)["payment"]["status"] == "captured")
@@ -177,7 +177,7 @@ def test_an_order_that_is_paid_is_not_given_up_however_late_it_becomes(shop: Sho
 
 
 def test_a_parcel_that_is_faster_than_its_order_is_not_forgotten(shop: Shop, monkeypatch: Any) -> None:
-    left = refuse(monkeypatch, "inventory", "commit", "inventory.not_reserved", times=10_000)
+    left = refuse(monkeypatch, "inventory", "commit", "inventory.not_reserved")
     shop.sell(LAMP, 1999, stock=5)
     order_id = shop.place(shop.customer((LAMP, 1)))["id"]
 
