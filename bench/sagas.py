@@ -91,7 +91,7 @@ def shop(var: Path, module: str = "scripts.up", **wishes: str) -> Iterator[tuple
     """A system with a few articles of which there are plenty, and no others."""
     (var / "run").mkdir(parents=True)
     (var / "run/demo-data").touch()
-    with System(var, free_port(), module, **OPERATOR, **SILENT, **wishes) as system:
+    with System(var, free_port(), module, **{**OPERATOR, **SILENT, **wishes}) as system:
         operator = Client(system.port)
         operator.log_in(*OPERATOR.values())
         skus = [operator.sell(f"{var.name.upper()}-{number}", UNITS) for number in range(ARTICLES)]

@@ -42,6 +42,8 @@ ON_THE_WAY = ("orders", "payments", "inventory", "shipping", "carts", "risk")
 UNDER_WAY = ("pending", "rejecting")
 ORDER_S = 60.0
 TRIES = 3
+HEARD = {"ANNOUNCE_EVERY_MS": "2000"}
+"""As by default: how soon a dead instance is noticed is measured."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def main(quick: bool) -> None:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="rialto-bench-")))
         folder.chmod(0o711)  # PostgreSQL runs as another user, and has to pass
         far = {"ACQUIRER_LATENCY_MS": str(LATENCY_MS), "PAYMENTS_MAX_WORKERS": str(PAYMENT_WORKERS)}
-        with running_on_postgresql(folder / "far", **far) as (system, _):
+        with running_on_postgresql(folder / "far", **far, **HEARD) as (system, _):
             for work in (log_in(system), payments(system)):
                 curves[work.name] = curve(system, work, size)
             times += list(first_calls(system, size)) + list(dead_ones(system, size))

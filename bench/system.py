@@ -87,10 +87,7 @@ class System:
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds that each has used so far."""
-        return {
-            name: sum(sum(process.cpu_times()[:2]) for process in processes)
-            for name, processes in self.processes().items()
-        }
+        return {name: sum(map(cpu_s_of, processes)) for name, processes in self.processes().items()}
 
     def memory_mb(self) -> dict[str, float]:
         """Memory of each, shared pages counted once over all (PSS), in MB."""
@@ -179,6 +176,14 @@ class System:
 
         wait_for("the broker to count", counted)
         return last
+
+
+def cpu_s_of(process: psutil.Process) -> float:
+    """What a process has used so far; nothing if it is gone, as the broker's own short-lived ones soon are."""
+    try:
+        return float(sum(process.cpu_times()[:2]))
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def wait_for(what: str, condition: Callable[[], bool]) -> None:
