@@ -47,6 +47,8 @@ class Client:
             self.connection.request(method, path, payload, {**self.headers, **headers})
             response = self.connection.getresponse()
         content = response.read()
+        if response.status == 504 and "Idempotency-Key" in headers:  # whether it acted is not known: ask again
+            return self.call(method, path, body, **headers)
         if response.status >= 400:
             raise RuntimeError(f"{method} {path}: {response.status} {content.decode()}")
         return json.loads(content) if content else None
