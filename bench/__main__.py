@@ -1,7 +1,9 @@
 """`make bench`: every figure in one run, on one machine, into one table and bench/results/.
 
 What is compared with a peer is a ratio of the same run. ARGS="--quick" makes it short, for trying it out.
-ARGS="sagas" measures what the safety of orders costs instead (sagas.py), ARGS="scaling" what more instances bring.
+ARGS="sagas" measures what the safety of orders costs instead (sagas.py), ARGS="scaling" what more instances bring,
+ARGS="risk" how long a decision of risk takes, ARGS="transfers" how many transfers go through the saga,
+ARGS="support" how fast the assistant answers.
 """
 
 import json
@@ -12,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import sagas, scaling
+from bench import ledger, risk, sagas, scaling, support, transfers
 from bench.report import machine, write
 from bench.shop import Customers, Figures, read_product
 from bench.system import ROOT, System, wait_for_consumer
@@ -27,6 +29,10 @@ GOALS = {
     "memory of the whole system": ("mb_at_most", 2000.0),
     "warm start": ("s_at_most", 25.0),
 }
+
+
+SUBJECTS = {each.__name__.rpartition(".")[2]: each for each in (sagas, ledger, scaling, risk, transfers, support)}
+"""What is measured alone, by its name in ARGS."""
 
 
 def rpc(amqp_uri: str, side: str, callers: int, seconds: float) -> dict[str, float]:
@@ -54,10 +60,10 @@ def rpc(amqp_uri: str, side: str, callers: int, seconds: float) -> dict[str, flo
 
 def main() -> None:
     quick = "--quick" in sys.argv
-    if "sagas" in sys.argv:
-        return sagas.main(quick)
-    if "scaling" in sys.argv:
-        return scaling.main(quick)
+    for name, subject in SUBJECTS.items():
+        if name in sys.argv:
+            subject.main(quick)
+            return
     seconds, each = (2, 4) if quick else (8, 12)
     rows: list[tuple[str, str]] = []
     reached: dict[str, float] = {}
@@ -78,7 +84,7 @@ def main() -> None:
         finally:
             system.stop()
     report(rows, reached)
-    return None
+    return
 
 
 def measure_rpc(system: System, seconds: float, row: Row, reached: dict[str, float]) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from chassis import commands, db, outbox, saga_engine, saga_store
 from chassis.db import now
 from chassis.saga import COMPENSATING, COMPLETED, Saga
-from chassis.saga_rounds import Rounds
+from chassis.saga_rounds import Rounds, learned
 from chassis.saga_store import Change, Held
 from scripts import plan, up
 from scripts.supervisor import Rank, Unit
@@ -24,6 +24,7 @@ class BareRounds(Rounds):
     """Rounds whose progress is in memory alone. The hooks at the end still write the order's row."""
 
     def _advance(self, definition: Saga[Any], held: Held, entries: Any, data: Any = None, deadline: Any = None) -> bool:
+        held.data = data or learned(definition.stages[held.stage], held) or held.data
         following = self._following(definition, held, data)
         if following == len(definition.stages):
             return self._end(definition, held, COMPLETED, definition.on_completed, entries, data)

@@ -138,7 +138,7 @@ class Customers:
                 client.order("tok_visa")
                 client.connection.close()  # there may be more customers than the gateway takes connections
 
-        _at_once([partial(begin, shoppers) for shoppers in self.shoppers])
+        in_threads([partial(begin, shoppers) for shoppers in self.shoppers])
 
     def order_all(self, card_of: Callable[[int], str] = lambda number: "tok_visa") -> Figures:
         """Time one order to its end for each customer, all connections at once. `card_of` the how manieth order."""
@@ -178,17 +178,21 @@ class Customers:
         self, latencies: list[float], job: Callable[[list[Client]], None], at_once: int | None = None
     ) -> Figures:
         cpu = time.process_time()
-        took = _at_once([partial(job, shoppers) for shoppers in self.shoppers[:at_once]])
-        latencies.sort()
-
-        def at(share: float) -> float:
-            return latencies[min(len(latencies) - 1, int(len(latencies) * share))] * 1000
-
-        count = len(latencies)
-        return Figures(count / took, at(0.5), at(0.95), at(0.99), time.process_time() - cpu, count)
+        took = in_threads([partial(job, shoppers) for shoppers in self.shoppers[:at_once]])
+        return figures_of(latencies, took, time.process_time() - cpu)
 
 
-def _at_once(jobs: list[Callable[[], None]]) -> float:
+def figures_of(latencies: list[float], took: float, cpu_s: float) -> Figures:
+    """Of so many seconds each, and of all of them together."""
+    ordered = sorted(latencies)
+
+    def at(share: float) -> float:
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+
+    return Figures(len(ordered) / took, at(0.5), at(0.95), at(0.99), cpu_s, len(ordered))
+
+
+def in_threads(jobs: list[Callable[[], None]]) -> float:
     """Run jobs in threads; answers how long all of them took. Raises what one of them raised."""
     failures: list[BaseException] = []
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from sandbox import challenge
+from sandbox import challenge, disputes
 from sandbox.company import (
+    Amount,
     Answer,
     Company,
     Currency,
@@ -27,8 +28,6 @@ from sandbox.company import (
     serve,
 )
 
-Amount = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
-
 GOOD, CAPTURE_FAILS, SLOW, LOST_REPLY = "tok_visa", "tok_capture_fails", "tok_slow", "tok_lost_reply"
 CHALLENGE = "tok_challenge"
 DECLINES = {
@@ -36,6 +35,8 @@ DECLINES = {
     "tok_insufficient_funds": ("insufficient_funds", "the card has not enough money"),
 }
 TOKENS = {GOOD, CAPTURE_FAILS, SLOW, LOST_REPLY, CHALLENGE, *DECLINES}
+"""How cards behave. What follows a dot names one: `tok_visa.ada` and `tok_visa.ben` are two, and both behave as
+`tok_visa`."""
 SLOW_S = 3.0
 GIVE_UP_S = 60.0
 HOOK_TYPES = {
@@ -63,13 +64,23 @@ CREATE TABLE IF NOT EXISTS authorizations (
     refunded INTEGER NOT NULL DEFAULT 0 CHECK (refunded <= captured),
     voided INTEGER NOT NULL DEFAULT 0 CHECK (NOT (voided AND captured)));
 CREATE TABLE IF NOT EXISTS movements (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK (kind IN ('authorize', 'capture', 'void', 'refund')),
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL
+        CHECK (kind IN ('authorize', 'capture', 'void', 'refund', 'dispute', 'dispute_won')),
     key TEXT NOT NULL, payment TEXT NOT NULL, amount INTEGER NOT NULL CHECK (amount > 0), currency TEXT NOT NULL,
     at TEXT NOT NULL, UNIQUE (kind, key));
 """
 AUTHORIZATION = (
     "SELECT key, payment, token, reference, amount, currency, challenge, captured, refunded, voided FROM authorizations"
 )
+
+STATEMENT = """
+SELECT m.id, m.kind, m.key, m.payment, m.amount, m.currency, m.at, a.key, a.reference, d.status, d.decided_at
+FROM movements m JOIN authorizations a ON a.payment = m.payment
+LEFT JOIN disputes d ON m.kind = 'dispute' AND d.id = m.key
+WHERE m.id > ? ORDER BY m.id LIMIT ?
+"""
+MOVED = ("id", "kind", "key", "payment", "amount", "currency", "at", "authorization_key", "reference")
+LINE = (*MOVED, "outcome", "decided_at")
 
 
 class Authorize(Keyed, frozen=True, kw_only=True):
@@ -109,13 +120,17 @@ class Authorization:
     voided: int
 
     @property
+    def behaves_as(self) -> str:
+        return behaviour_of(self.token)
+
+    @property
     def set_aside(self) -> int:
         """What was ever moved, in minor units."""
         return self.amount if self.challenge in ("none", "approved") else 0
 
 
 class Acquirer(Company):
-    name, schema, undone_code = "acquirer", SCHEMA, "voided"
+    name, schema, undone_code = "acquirer", SCHEMA + disputes.SCHEMA, "voided"
 
     def routes(self) -> tuple[Route, ...]:
         return (
@@ -123,6 +138,9 @@ class Acquirer(Company):
             Route("POST", "/captures", Acquirer.capture, Settle),
             Route("POST", "/voids", Acquirer.void, Keyed),
             Route("POST", "/refunds", Acquirer.refund, Settle),
+            Route("POST", "/disputes", disputes.dispute, disputes.Dispute),
+            Route("GET", "/disputes/<dispute_id>", disputes.show),
+            Route("POST", "/disputes/<dispute_id>/decide", disputes.decide, disputes.Outcome),
             Route("GET", "/operations/<path:key>", Acquirer.operation),
             Route("GET", "/statement", Acquirer.statement),
             Route("GET", "/challenges/<payment>", Acquirer.challenge),
@@ -135,17 +153,18 @@ class Acquirer(Company):
         return self.once("authorize", request, lambda: self._authorize(request))
 
     def _authorize(self, request: Authorize) -> Answer:
-        if request.token not in TOKENS:
+        behaves_as = behaviour_of(request.token)
+        if behaves_as not in TOKENS:
             return refused(422, "unknown_token", "no card has this token")
-        if request.token in DECLINES:
-            return refused(402, *DECLINES[request.token])
-        payment, challenge = f"pay_{uuid.uuid4().hex}", "pending" if request.token == CHALLENGE else "none"
+        if behaves_as in DECLINES:
+            return refused(402, *DECLINES[behaves_as])
+        payment, challenge = f"pay_{uuid.uuid4().hex}", "pending" if behaves_as == CHALLENGE else "none"
         self.db.execute(
             "INSERT INTO authorizations (key, payment, token, reference, amount, currency, challenge)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (request.key, payment, request.token, request.reference, request.amount, request.currency, challenge),
         )
-        made = self._authorization(request.key)
+        made = self.authorization(request.key)
         if challenge == "pending":
             url = f"{self.public_url}/challenges/{payment}"
             return Answer(201, {**_told(made, request.key, "requires_action", request.amount), "url": url})
@@ -194,14 +213,14 @@ class Acquirer(Company):
         return self._moved("capture", request.key, found, request.amount)
 
     def refund(self, request: Settle) -> Answer:
-        """Give back what was captured, or part of it, never more than is left."""
+        """Give back what was captured, or part of it, never more than is left; what is disputed is not."""
         return self.once("refund", request, lambda: self._refund(request))
 
     def _refund(self, request: Settle) -> Answer:
         found = self._find(request)
         if isinstance(found, Answer):
             return found
-        left = found.captured - found.refunded
+        left = found.captured - found.refunded - disputes.taken(self, found.key)
         if request.amount > left:
             return refused(409, "refund_exceeds_capture", f"only {left} are left to refund", left=left)
         self.db.execute("UPDATE authorizations SET refunded = refunded + ? WHERE key = ?", (request.amount, found.key))
@@ -212,7 +231,7 @@ class Acquirer(Company):
         kind = self.db.execute("SELECT kind FROM operations WHERE key = ?", (request.key,)).fetchone()
         if kind and kind[0] != "authorize":
             return refused(422, "key_reused", "this key is not an authorization's")
-        found = self._authorization(request.key) if kind else None
+        found = self.authorization(request.key) if kind else None
         if found and found.captured:
             return refused(409, "captured", "a captured authorization can only be refunded")
         if found and not found.voided:
@@ -232,26 +251,25 @@ class Acquirer(Company):
             return refused(404, "unknown_key", "no operation has this key")
         kind, status, answer = known[0], known[1], msgspec.json.decode(known[2])
         body = {**answer, "key": key, "kind": kind, "status": answer.get("status", "refused")}
-        if kind == "authorize" and status == 201 and (found := self._authorization(key)):
+        if kind == "authorize" and status == 201 and (found := self.authorization(key)):
             body |= {"authorized": found.set_aside, "captured": found.captured, "refunded": found.refunded}
             body |= DECIDED.get(found.challenge, {})
+        if kind == "dispute":
+            body |= disputes.of_key(self, key)
         if undone:
             body["status"] = "voided"
         return Answer(200, body)
 
     def statement(self, query: Query) -> Answer:
-        """Movements in the order in which they happened; `next` is null on the last page."""
+        """Movements in the order in which they happened; `next` is null on the last page. `outcome` is what has become
+        of a dispute by now, and `decided_at` since when."""
         after, limit = self.page(query)
-        rows = self.db.execute(
-            "SELECT m.id, m.kind, m.key, m.payment, m.amount, m.currency, m.at, a.key, a.reference FROM movements m"
-            " JOIN authorizations a ON a.payment = m.payment WHERE m.id > ? ORDER BY m.id LIMIT ?",
-            (after, limit + 1),
-        ).fetchall()
-        names = ("id", "kind", "key", "payment", "amount", "currency", "at", "authorization_key", "reference")
-        items = [dict(zip(names, row, strict=True)) for row in rows[:limit]]
+        rows = self.db.execute(STATEMENT, (after, limit + 1)).fetchall()
+        items = [dict(zip(LINE, row, strict=True)) for row in rows[:limit]]
         return Answer(200, {"items": items, "next": items[-1]["id"] if len(rows) > limit else None})
 
-    def _authorization(self, key: str) -> Authorization | None:
+    def authorization(self, key: str) -> Authorization | None:
+        """What was authorised under a key."""
         return self._one(f"{AUTHORIZATION} WHERE key = ?", key)
 
     def _challenged(self, payment: str) -> Authorization | None:
@@ -262,29 +280,37 @@ class Acquirer(Company):
         return Authorization(*row) if row else None
 
     def _find(self, request: Settle) -> Authorization | Answer:
-        found = self._authorization(request.authorization_key)
+        found = self.authorization(request.authorization_key)
         if found is None:
             return refused(404, "unknown_authorization", "nothing was authorised under this key")
         if request.currency not in (None, found.currency):
             return refused(409, "wrong_currency", f"the authorization is in {found.currency}")
         return found
 
-    def _moved(self, kind: str, key: str, of: Authorization | None, amount: int) -> Answer:
-        """Write the movement down with its hook, and answer as the card's token wants it."""
-        assert of is not None
+    def note(self, kind: str, key: str, of: Authorization, amount: int) -> None:
+        """Write a movement of money down."""
         self.db.execute(
             "INSERT INTO movements (kind, key, payment, amount, currency, at) VALUES (?, ?, ?, ?, ?, ?)",
             (kind, key, of.payment, amount, of.currency, self.stamp()),
         )
+
+    def _moved(self, kind: str, key: str, of: Authorization | None, amount: int) -> Answer:
+        """Write the movement down with its hook, and answer as the card's token wants it."""
+        assert of is not None
+        self.note(kind, key, of, amount)
         hook = HOOK_TYPES[kind]
         body = _told(of, key, hook.removeprefix("payment."), amount)
         self.emit(of.payment, hook, body)
         return Answer(
             201,
             body,
-            delay_s=SLOW_S if of.token == SLOW and kind == "authorize" else 0.0,
-            drop=of.token == LOST_REPLY and kind in ("authorize", "capture"),
+            delay_s=SLOW_S if of.behaves_as == SLOW and kind == "authorize" else 0.0,
+            drop=of.behaves_as == LOST_REPLY and kind in ("authorize", "capture"),
         )
+
+
+def behaviour_of(token: str) -> str:
+    return token.partition(".")[0]
 
 
 def _uncapturable(found: Authorization, amount: int) -> Answer | None:
@@ -294,7 +320,7 @@ def _uncapturable(found: Authorization, amount: int) -> Answer | None:
         (found.captured, refused(409, "captured", "the authorization was captured already")),
         (not found.set_aside, refused(409, "requires_action", "the card's owner has not approved this payment")),
         (amount > found.amount, refused(409, "capture_exceeds_authorization", f"only {found.amount} are authorised")),
-        (found.token == CAPTURE_FAILS, refused(402, "capture_refused", "the card's bank refuses to pay")),
+        (found.behaves_as == CAPTURE_FAILS, refused(402, "capture_refused", "the card's bank refuses to pay")),
     )
     return next((refusal for holds, refusal in refusals if holds), None)
 

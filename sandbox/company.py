@@ -33,6 +33,8 @@ from werkzeug.wrappers import Request, Response  # noqa: E402
 from sandbox.hooks import Hooks  # noqa: E402
 
 Key = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Amount = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+"""Minor units."""
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 Query = dict[str, str]
 

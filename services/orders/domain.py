@@ -1,11 +1,15 @@
 """The rules of orders: states, prices with the tax in them, and the words for a rejection. Pure: no I/O."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import msgspec
 
 from chassis.types import Message, Money
-from contracts.common import Address, Line, PaymentMethod
-from contracts.orders import OrderLine, Totals
+from contracts.common import Address, Line, OrderLine, PaymentMethod, Totals
 from contracts.products import Offer
+from contracts.risk import Subject
+from services.orders.bookings import Booking
 
 STATES: dict[str, frozenset[str]] = {
     "pending": frozenset({"confirmed", "shipped", "delivered", "rejecting", "rejected", "cancelling"}),
@@ -28,6 +32,7 @@ MOVING = (*UNSETTLED, "cancelling")
 
 SHIPMENT_RANK = {"none": 0, "booked": 1, "handed_over": 2, "in_transit": 3, "delivered": 4}
 
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
 TaxRates = Mapping[str, Mapping[str, int]]
 
 REASONS = {
@@ -40,7 +45,13 @@ REASONS = {
     "payments.capture_refused": "Your bank refused the payment. Please pay with another card.",
     "payments.gift_card_insufficient": "There is not enough left on your gift card. Please pay in another way.",
     "payments.unknown_gift_card": "This gift card is not yours. Please pay in another way.",
+    "payments.wallet_insufficient": "There is not enough on your account. Please pay in another way.",
+    "payments.wallet_frozen": "Your account is frozen. Please pay in another way.",
+    "payments.unknown_account": "You cannot pay from this account. Please pay in another way.",
     "payments.not_authorized": "The payment could not be completed. You were not charged.",
+    "orders.review_refused": "We cannot accept this order. Please contact our customer service.",
+    "orders.review_expired": "We could not check this order in time. You were not charged; please order again.",
+    "orders.not_screened": "We could not check this order in time. You were not charged; please order again.",
     "orders.challenge_refused": "The payment was not approved at your bank. You were not charged.",
     "orders.challenge_expired": "The payment was not approved at your bank in time. You were not charged.",
     "saga.deadline": "It took too long to process your order. You were not charged.",
@@ -50,7 +61,10 @@ REASONS = {
 
 
 class Placed(Message):
-    """What PLACE_ORDER's steps are made from; fixed when the order is placed."""
+    """What PLACE_ORDER's steps are made from; fixed when the order is placed. `without_risk`: it may go on so.
+
+    Orders that were placed before the ledger have no `booking`.
+    """
 
     order_id: str
     customer_id: str
@@ -61,6 +75,29 @@ class Placed(Message):
     method: PaymentMethod
     address: Address
     items: int
+    without_risk: bool = False
+    booking: Booking | None = None
+
+
+def subject_of(placed: Placed) -> Subject:
+    """An order as risk sees it."""
+    to = placed.address
+    return Subject(
+        kind="order",
+        id=placed.order_id,
+        customer_id=placed.customer_id,
+        amount=placed.total,
+        email=placed.email,
+        country=to.country,
+        card=_card_of(placed.method),
+        address=", ".join(filter(None, (to.line1, to.line2, to.postal_code, to.city, to.country))),
+    )
+
+
+def _card_of(method: PaymentMethod) -> str | None:
+    """The token of the one card that pays, if one does."""
+    cards = [method, *(method.parts or ())]
+    return next((each.token for each in cards if each.type == "card" and each.token), None)
 
 
 def reason_for(code: str) -> str:

@@ -2,7 +2,9 @@
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from copy import copy
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Row
@@ -13,20 +15,23 @@ from chassis.errors import ServiceError
 from chassis.outbox import publish
 from chassis.saga import Results, Run, Saga, Step
 from chassis.types import Message, Money
+from contracts.accounts import AccountsApi
 from contracts.amendments import RefundTo
-from contracts.common import Line
+from contracts.common import Line, OrderLine
 from contracts.inventory import InventoryApi
 from contracts.orders import (
+    AmendmentFailed,
     OrderCancelled,
     OrderConfirmed,
-    OrderLine,
     ReturnSettled,
 )
-from contracts.payments import PaymentsApi
+from contracts.payments import Payment, PaymentsApi, Refund
 from contracts.shipping import ShippingApi
-from services.orders import amendments, store
+from services.orders import amendments, bookings, store
+from services.orders.bookings import Booking
 from services.orders.domain import status_with
 from services.orders.terms import (
+    NOT_BACK,
     CancelTerms,
     ReturnTerms,
     give_back,
@@ -46,6 +51,7 @@ NO_DEADLINE_S = 100 * 365 * 24 * 3600.0
 """For sagas of which nothing but their wait may be the end: what was decided in time counts, however late the saga is
 driven."""
 
+D = TypeVar("D", bound=Message)
 Start = Callable[[Session, Saga[Any], str, Any], str]
 """Begins a saga in a transaction: (session, definition, key, data) -> its id."""
 
@@ -60,9 +66,15 @@ class Cancelled(Message):
     refund: Money
     restock: list[Line]
     announced: bool
+    booking: Booking | None = None
 
 
 def about(session: Session, order: Row[Any]) -> dict[str, Any]:
+    """What every event of an order says that is mailed: whose it is, to whom it goes, and its number."""
+    return dict(numbered(session, order), email=order.email, name=order.address["name"])
+
+
+def numbered(session: Session, order: Row[Any]) -> dict[str, Any]:
     """What every event of an order says: whose it is, and its number."""
     return dict(
         event_id=uuid.uuid4().hex,
@@ -71,13 +83,16 @@ def about(session: Session, order: Row[Any]) -> dict[str, Any]:
         sequence=store.next_sequence(session, order.id),
         order_id=order.id,
         customer_id=order.customer_id,
-        email=order.email,
-        name=order.address["name"],
     )
 
 
 def money_of(order: Row[Any], amount: int) -> Money:
     return Money(amount=amount, currency=order.currency)
+
+
+def kept_of(order: Row[Any]) -> Money:
+    """What the shop has of the customer's money."""
+    return money_of(order, order.paid_amount - order.refunded_amount)
 
 
 def lines_of(order: Row[Any]) -> list[OrderLine]:
@@ -93,6 +108,30 @@ def announce(session: Session, order: Row[Any]) -> None:
             total=money_of(order, order.total_amount),
             lines=lines_of(order),
             tracking=order.tracking,
+        ),
+    )
+
+
+# --- amendments that come to nothing
+
+
+def fail(session: Session, amendment_id: str, status: str, code: str) -> None:
+    """End an amendment as rejected or expired, and tell of it."""
+    if amendments.close(session, amendment_id, status, reason_code=code, reason=reason_for(code)):
+        tell_failed(session, amendment_id, code)
+
+
+def tell_failed(session: Session, amendment_id: str, code: str) -> None:
+    """Tell, in the transaction in which it ends, that an amendment came to nothing, and why."""
+    row = amendments.require(session, amendment_id)
+    publish(
+        session,
+        AmendmentFailed(
+            **numbered(session, store.require(session, row.order_id)),
+            amendment_id=row.id,
+            kind=row.kind,
+            reason_code=code,
+            message=reason_for(code),
         ),
     )
 
@@ -122,6 +161,44 @@ CHALLENGE: dict[str, Any] = dict(
 """What each saga that takes money waits for, where the bank wants it."""
 
 
+# --- the books
+
+
+def learn_taken(data: Any, result: Any) -> Any:
+    """By which ways money was taken; of an order that is booked."""
+    if data.booking is None:
+        return data
+    payment = msgspec.convert(result, Payment)
+    return msgspec.structs.replace(data, booking=bookings.took(data.booking, payment))
+
+
+def learn_given(data: Any, result: Any) -> Any:
+    """By which ways money was given back; of an order that is booked."""
+    if data.booking is None:
+        return data
+    refund = msgspec.convert(result, Refund)
+    return msgspec.structs.replace(data, booking=bookings.gave(data.booking, refund))
+
+
+def booking(name: str, kind: str) -> Step[Any]:
+    """Book what was moved, in a stage after the one that tells it. An amendment's id is noted with it."""
+    return Step(
+        name,
+        AccountsApi.book,
+        lambda d: dict(entry=bookings.entry_of(d.order_id, d.booking, kind, getattr(d, "amendment_id", ""))),
+        when=lambda d, _: bookings.is_due(d.booking),
+    )
+
+
+def before_the_ledger(saga: Saga[D], version: int) -> Saga[D]:
+    """The same without the step that books: for sagas that began when orders were not booked."""
+    older = copy(saga)
+    older.version = version
+    kept = [replace(each, steps=tuple(s for s in each.steps if s.action != AccountsApi.book)) for each in saga.stages]
+    older.stages = tuple(stage for stage in kept if stage.parts())
+    return older
+
+
 # --- cancel
 
 
@@ -136,14 +213,17 @@ def begin_cancel(
     announced: bool = True,
 ) -> str:
     """Start the saga that cancels a paid order, in this transaction; answers its id."""
+    refund = kept_of(order)
+    booked = bookings.taken_back(refund, order.tax_amount, order.shipping_amount, order.booked)
     cancelled = Cancelled(
         amendment_id=amendment_id,
         order_id=order.id,
         reason=reason,
         reason_code=reason_code,
-        refund=money_of(order, order.paid_amount - order.refunded_amount),
+        refund=refund,
         restock=[Line(sku=line.sku, quantity=line.quantity) for line in lines_of(order)],
         announced=announced,
+        booking=booked if order.booked else None,
     )
     return start(session, CANCEL, amendment_id, cancelled)
 
@@ -183,20 +263,27 @@ def came_too_late(session: Session, run: Run[Cancelled]) -> None:
     asked, code = run.data, (run.cause or {}).get("code", "")
     order = store.require(session, asked.order_id)
     store.move(session, order.id, status_with(order.shipment_status))
-    amendments.close(session, asked.amendment_id, "rejected", reason_code=code, reason=reason_for(code))
+    fail(session, asked.amendment_id, "rejected", code)
     if not asked.announced:
         announce(session, order)
 
 
 CANCEL = (
-    Saga("cancel_order", version=1, data=Cancelled, deadline_s=DEADLINE_S)
+    Saga("cancel_order", version=2, data=Cancelled, deadline_s=DEADLINE_S)
     .pivot(Step("cancel_shipment", ShippingApi.cancel, lambda c: dict(order_id=c.order_id)))
     .retriable(
-        Step("refund_payment", PaymentsApi.refund, lambda c: dict(order_id=c.order_id, amount=c.refund)),
+        Step(
+            "refund_payment",
+            PaymentsApi.refund,
+            lambda c: dict(order_id=c.order_id, amount=c.refund),
+            learn=learn_given,
+        ),
         Step("restock", InventoryApi.restock, lambda c: dict(lines=c.restock, reason=f"cancelled {c.order_id}")),
     )
+    .retriable(booking("book_refund", "cancel"))
     .finish(order_cancelled, otherwise=came_too_late)
 )
+CANCEL_1 = before_the_ledger(CANCEL, version=1)
 
 
 # --- return
@@ -211,6 +298,7 @@ class Returned(Message):
     restock: list[Line] = []
     discard: list[Line] = []
     refund: Money | None = None
+    booking: Booking | None = None
 
 
 class Decided(Message):
@@ -219,11 +307,18 @@ class Decided(Message):
     restock: list[Line]
     discard: list[Line]
     refund: Money | None = None
+    booking: Booking | None = None
 
 
 def learn_decision(returned: Returned, payload: Any) -> Returned:
     decided = msgspec.convert(payload, Decided)
-    return msgspec.structs.replace(returned, restock=decided.restock, discard=decided.discard, refund=decided.refund)
+    return msgspec.structs.replace(
+        returned,
+        restock=decided.restock,
+        discard=decided.discard,
+        refund=decided.refund,
+        booking=decided.booking,
+    )
 
 
 def return_settled(session: Session, run: Run[Returned]) -> None:
@@ -256,8 +351,7 @@ def return_settled(session: Session, run: Run[Returned]) -> None:
 
 
 def return_expired(session: Session, run: Run[Returned]) -> None:
-    code = (run.cause or {}).get("code", "")
-    amendments.close(session, run.data.amendment_id, "expired", reason_code=code, reason=reason_for(code))
+    fail(session, run.data.amendment_id, "expired", (run.cause or {}).get("code", ""))
 
 
 RESTOCK: Step[Returned] = Step(
@@ -274,8 +368,8 @@ DISCARD: Step[Returned] = Step(
 )
 
 RETURN = (
-    Saga("return_order", version=1, data=Returned, deadline_s=NO_DEADLINE_S)
-    .wait_for("decided", until_s=RETURN_S + RETURN_GRACE_S, otherwise="orders.return_expired", learn=learn_decision)
+    Saga("return_order", version=2, data=Returned, deadline_s=NO_DEADLINE_S)
+    .wait_for("decided", until_s=RETURN_S + RETURN_GRACE_S, otherwise=NOT_BACK, learn=learn_decision)
     .retriable(
         RESTOCK,
         DISCARD,
@@ -284,7 +378,10 @@ RETURN = (
             PaymentsApi.refund,
             lambda r: dict(order_id=r.order_id, amount=r.refund, to=r.refund_to),
             when=lambda r, _: bool(r.refund and r.refund.amount),
+            learn=learn_given,
         ),
     )
+    .retriable(booking("book_refund", "return"))
     .finish(return_settled, otherwise=return_expired)
 )
+RETURN_1 = before_the_ledger(RETURN, version=1)

@@ -54,6 +54,8 @@ class Order(Base):
     reason_code: Mapped[str | None] = mapped_column(String(100))
     reason: Mapped[str | None] = mapped_column(Text)
     review: Mapped[bool] = mapped_column(default=False)
+    booked: Mapped[str | None] = mapped_column(String(20))  # the ledger's entry of its sale; none before there was one
+    disputes: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)  # each as it is by now, with its sequence
     amended: Mapped[bool] = mapped_column(default=False)  # it has amendments: most have none, and are not asked for any
     sequence: Mapped[int] = mapped_column(default=0)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -22,7 +22,9 @@ def method_of(profile: Profile, asked: PaymentMethod) -> PaymentMethod:
 
 
 def _card_of(profile: Profile, asked: Way, path: str) -> Way:
-    if asked.type == "gift_card" and asked.id is not None:
+    if (asked.type == "gift_card" and asked.id is not None) or (
+        asked.type == "wallet" and asked.account_id is not None
+    ):
         return asked
     if asked.type == "card" and asked.id is not None:
         saved = next((each for each in profile.payment_methods if each.id == asked.id), None)
@@ -36,7 +38,8 @@ def _card_of(profile: Profile, asked: Way, path: str) -> Way:
     if asked.type != "card" or not asked.token:
         raise ServiceError(
             "orders.unknown_payment_method",
-            'Pay by {"type": "card", "token": …}, by a saved one {"id": …}, or by {"type": "gift_card", "id": …}.',
+            'Pay by {"type": "card", "token": …}, by a saved one {"id": …}, by {"type": "gift_card", "id": …}, or by'
+            ' {"type": "wallet", "account_id": …}.',
             {"field": f"payment_method.{path}type"},
         )
     return asked

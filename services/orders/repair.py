@@ -7,6 +7,7 @@ done by a command that refuses by itself where that is not so:
     an authorisation that no payment counts on      is voided at the acquirer
     units held by a saga that has given back all    are released by that saga's own undo, once more
     a parcel whose news from the carrier were lost  is refreshed
+    a dispute whose news from the acquirer were     is refreshed
 
 A difference that is younger than `repair_settle_s`, or whose order or amendment is being worked at, may be news that
 are under way: it does not count.
@@ -188,8 +189,8 @@ class Repairing:
             finding = Finding(
                 subject=f"{each.kind} {each.key}", detail=detail, order_id=each.order_id, since=each.since
             )
-            orphan = each.kind == "authorize" and each.ours is None
-            findings.append((finding, partial(_void, payments, each.key) if orphan else None))
+            mend = MENDS.get(each.kind) if each.ours is None else None
+            findings.append((finding, partial(mend, payments, each.key) if mend else None))
         whole = found.complete and found.count == len(found.differences) and len(cards.broken) < LISTED
         return Compared(findings, whole)
 
@@ -250,6 +251,20 @@ class Repairing:
 def _void(payments: PaymentsApi, authorize_key: str) -> bool:
     payments.void_unowned(authorize_key, key=f"repair:{hash_of(authorize_key)}")
     return True
+
+
+def _refresh_dispute(payments: PaymentsApi, dispute_id: str) -> bool:
+    payments.refresh_dispute(dispute_id)
+    return True
+
+
+MENDS = {
+    "authorize": _void,
+    "dispute": _refresh_dispute,
+    "dispute_won": _refresh_dispute,
+    "dispute_lost": _refresh_dispute,
+}
+"""What mends a movement of the acquirer's that payments does not know, by its kind."""
 
 
 def _refresh(shipping: ShippingApi, parcel_id: str) -> bool:

@@ -4,8 +4,9 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from chassis.errors import ServiceError
 from chassis.outbox import publish
-from chassis.saga import Run, Saga, Step
+from chassis.saga import Results, Run, Saga, Step
 from contracts.carts import CartsApi
 from contracts.inventory import InventoryApi
 from contracts.orders import OrderCancelled, OrderRejected
@@ -13,9 +14,20 @@ from contracts.payments import PaymentsApi
 from contracts.risk import RiskApi
 from contracts.shipping import ShippingApi
 from services.orders import amendments, store
-from services.orders.domain import Placed, reason_for, status_with
-from services.orders.flows import CHALLENGE, about, announce, cancel_instead
+from services.orders.domain import Placed, reason_for, status_with, subject_of
+from services.orders.flows import (
+    CHALLENGE,
+    about,
+    announce,
+    before_the_ledger,
+    booking,
+    cancel_instead,
+    learn_taken,
+)
 from services.orders.terms import UNSERVED
+
+REVIEW_S = 25 * 3600.0
+"""How long an order waits for staff: longer than risk lets them take, so that it is risk who says that time is over."""
 
 
 def mark_rejecting(session: Session, run: Run[Placed]) -> None:
@@ -50,8 +62,12 @@ def _note_booking(session: Session, run: Run[Placed]) -> None:
 
 
 def _paid(run: Run[Placed]) -> dict[str, Any]:
-    review = run.results["assess_risk"].get("decision") == "review"
-    return dict(payment_status="captured", paid_amount=run.data.total.amount, review=review)
+    return dict(
+        payment_status="captured",
+        paid_amount=run.data.total.amount,
+        review=in_review(run.data, run.results),
+        booked=run.results.get("book_sale", {}).get("id"),
+    )
 
 
 def reject_order(session: Session, run: Run[Placed]) -> None:
@@ -59,6 +75,7 @@ def reject_order(session: Session, run: Run[Placed]) -> None:
     code = cause.get("code", "")
     declined = cause.get("step") == "authorize_payment" or code == "orders.challenge_refused"
     payment_status = "declined" if declined else "voided" if "authorize_payment" in run.results else "none"
+    store.change(session, run.key, review=in_review(run.data, run.results))
     order = store.require(session, run.key)
     if order.status == "cancelling":
         _cancel_unpaid(session, run, order, payment_status)
@@ -80,15 +97,86 @@ def _cancel_unpaid(session: Session, run: Run[Placed], order: Any, payment_statu
     publish(session, OrderCancelled(**about(session, order), reason=reason, refunded=None))
 
 
+def in_review(data: Placed, results: Results) -> bool:
+    """Whether staff has to decide first."""
+    return bool(results.get("assess_risk", {}).get("decision") == "review")
+
+
+def heed_review(data: Placed, payload: dict[str, Any]) -> Placed:
+    """Go on if staff approved. Their reason stays with the review: the customer reads what is said here."""
+    if not payload["approved"]:
+        raise ServiceError("orders.review_refused", "It was not approved.")
+    return data
+
+
+def without_risk(placed: Placed) -> str:
+    """Risk does not answer: by the policy that the order was placed under it goes on, or is given up."""
+    if not placed.without_risk:
+        raise ServiceError("orders.not_screened", "Risk does not answer: closed for this amount.")
+    return "Risk does not answer: open for this amount."
+
+
+RESERVE: Step[Placed] = Step(
+    "reserve_stock",
+    InventoryApi.reserve,
+    lambda o: dict(order_id=o.order_id, lines=o.lines),
+    undo=InventoryApi.release,
+)
+AUTHORIZE: Step[Placed] = Step(
+    "authorize_payment",
+    PaymentsApi.authorize,
+    lambda o: dict(order_id=o.order_id, amount=o.total, method=o.method, customer_id=o.customer_id),
+    undo=PaymentsApi.void,
+)
+CAPTURE: Step[Placed] = Step(
+    "capture_payment",
+    PaymentsApi.capture,
+    lambda o: dict(order_id=o.order_id, amount=o.total),
+    learn=learn_taken,
+)
+SERVE: tuple[Step[Placed], ...] = (
+    Step("commit_stock", InventoryApi.commit, lambda o: dict(order_id=o.order_id)),
+    Step(
+        "book_shipment",
+        ShippingApi.book,
+        lambda o: dict(order_id=o.order_id, address=o.address, items=o.items, email=o.email),
+        makes_good=True,
+    ),
+    Step("clear_cart", CartsApi.remove_ordered, lambda o: dict(customer_id=o.customer_id, lines=o.lines)),
+)
+
 PLACE_ORDER = (
+    Saga("place_order", version=3, data=Placed, deadline_s=900)
+    .stage(
+        RESERVE,
+        Step(
+            "assess_risk",
+            RiskApi.screen,
+            lambda o: dict(subject=subject_of(o)),
+            undo=RiskApi.unscreen,
+            unanswered=without_risk,
+        ),
+    )
+    .wait_for(
+        "review",
+        until_s=REVIEW_S,
+        otherwise="orders.review_expired",
+        learn=heed_review,
+        when=in_review,
+    )
+    .stage(AUTHORIZE)
+    .wait_for(**CHALLENGE)
+    .pivot(CAPTURE)
+    .retriable(*SERVE, booking("book_sale", "sale"))  # beside what serves: goods do not wait for the ledger
+    .finish(confirm_order, otherwise=reject_order, compensating=mark_rejecting, makes_good=give_up_unserved)
+)
+
+PLACE_ORDER_2 = before_the_ledger(PLACE_ORDER, version=2)
+
+PLACE_ORDER_1 = (
     Saga("place_order", version=1, data=Placed, deadline_s=900)
     .stage(
-        Step(
-            "reserve_stock",
-            InventoryApi.reserve,
-            lambda o: dict(order_id=o.order_id, lines=o.lines),
-            undo=InventoryApi.release,
-        ),
+        RESERVE,
         Step(
             "assess_risk",
             RiskApi.assess,
@@ -102,25 +190,10 @@ PLACE_ORDER = (
             undo=RiskApi.forget,
         ),
     )
-    .stage(
-        Step(
-            "authorize_payment",
-            PaymentsApi.authorize,
-            lambda o: dict(order_id=o.order_id, amount=o.total, method=o.method, customer_id=o.customer_id),
-            undo=PaymentsApi.void,
-        )
-    )
+    .stage(AUTHORIZE)
     .wait_for(**CHALLENGE)
-    .pivot(Step("capture_payment", PaymentsApi.capture, lambda o: dict(order_id=o.order_id, amount=o.total)))
-    .retriable(
-        Step("commit_stock", InventoryApi.commit, lambda o: dict(order_id=o.order_id)),
-        Step(
-            "book_shipment",
-            ShippingApi.book,
-            lambda o: dict(order_id=o.order_id, address=o.address, items=o.items, email=o.email),
-            makes_good=True,
-        ),
-        Step("clear_cart", CartsApi.remove_ordered, lambda o: dict(customer_id=o.customer_id, lines=o.lines)),
-    )
+    .pivot(CAPTURE)
+    .retriable(*SERVE)
     .finish(confirm_order, otherwise=reject_order, compensating=mark_rejecting, makes_good=give_up_unserved)
 )
+"""For those that began before orders waited for a review."""

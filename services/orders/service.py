@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from chassis.commands import answer, claim, peek, store_result
 from chassis.context import Call
-from chassis.cursors import decode_cursor, encode_cursor
+from chassis.cursors import encode_cursor, read_cursor
 from chassis.db import Database, WorkerDatabase
 from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
@@ -25,38 +25,39 @@ from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Money
 from contracts.carts import Cart, CartsApi
-from contracts.common import Address, CartRef, PaymentMethod
+from contracts.common import Address, CartRef, OrderLine, PaymentMethod, Totals
 from contracts.inventory import InventoryApi
 from contracts.orders import (
     AuditLimit,
     CustomerId,
     Limit,
     Order,
-    OrderLine,
     OrderMoneyPage,
     OrderPage,
     OrdersApi,
     Quote,
     SagaHealth,
     SagasForgotten,
-    Totals,
     WaitS,
 )
-from contracts.payments import PaymentResolved, PaymentsApi
+from contracts.payments import DisputeMoved, PaymentResolved, PaymentsApi
 from contracts.products import ProductsApi
+from contracts.risk import ReviewDecided, WithoutRisk
 from contracts.shipping import ShipmentMoved, ShippingApi, ShippingQuote
 from contracts.users import Profile, UsersApi
-from services.orders import amendments, store
+from services.orders import amendments, bookings, disputes, store
 from services.orders.amending import Amending, same
 from services.orders.domain import MOVING, STATES, Placed, price, status_with, totals
-from services.orders.flows import CANCEL, RETURN
+from services.orders.flows import CANCEL, CANCEL_1, RETURN, RETURN_1
 from services.orders.models import Base
 from services.orders.paying import method_of, require_payable
 from services.orders.repair import Repairing, RepairSettings
-from services.orders.saga import PLACE_ORDER
-from services.orders.swaps import CHANGE, EXCHANGE, TAKE_BACK
+from services.orders.saga import PLACE_ORDER, PLACE_ORDER_1, PLACE_ORDER_2
+from services.orders.swaps import CHANGE, CHANGE_1, EXCHANGE, EXCHANGE_1, TAKE_BACK
 
 LOOK_AGAIN_S = 0.5
+BEFORE_THE_LEDGER = (PLACE_ORDER_1, PLACE_ORDER_2, CANCEL_1, CHANGE_1, RETURN_1, EXCHANGE_1)
+"""For sagas that began when orders were not booked yet."""
 
 
 class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
@@ -67,9 +68,10 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
     db = provided(WorkerDatabase, Database(Base))
     pruner = Pruner(SagasForgotten)
     relay = Relay()
-    sagas = Sagas(PLACE_ORDER, CANCEL, CHANGE, RETURN, EXCHANGE, TAKE_BACK)
+    sagas = Sagas(PLACE_ORDER, CANCEL, CHANGE, RETURN, EXCHANGE, TAKE_BACK, *BEFORE_THE_LEDGER)
 
     repairs = provided(RepairSettings, Settings(RepairSettings))
+    without_risk = provided(WithoutRisk, Settings(WithoutRisk))
 
     users: UsersApi = remote(UsersApi)
     inventory: InventoryApi = remote(InventoryApi)
@@ -119,6 +121,8 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
                 method=method,
                 address=shipping_address,
                 items=sum(line.quantity for line in cart.lines),
+                without_risk=self.without_risk.passes("order", sums.total),
+                booking=bookings.sale(sums),
             )
             order_id = self._begin(claimed, asked, order, placed)
         return self._settled(order_id, wait_s)
@@ -151,7 +155,7 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
             customer_id = (self.call.caller and self.call.caller.customer_id) or ""
         if status is not None and status not in STATES:
             raise ServiceError("request.invalid", f"status is one of {', '.join(STATES)}.", {"field": "status"})
-        before = _position(cursor, "orders.bad_cursor")
+        before = read_cursor(cursor, tuple[datetime, str], "orders.bad_cursor")
         with self.db.read() as session:
             rows = store.find(session, customer_id, status, limit + 1, before)
             more = encode_cursor((rows[limit - 1].created_at, rows[limit - 1].id)) if len(rows) > limit else None
@@ -177,6 +181,17 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
         if saga_id is not None:
             told = dict(authorized=resolved.authorized, reason=resolved.reason)
             self.sagas.signal(session, saga_id, "challenge", told)
+
+    @handles(DisputeMoved)
+    def on_dispute_moved(self, moved: DisputeMoved) -> None:
+        disputes.follow(self.db.session, moved)
+
+    @handles(ReviewDecided)
+    def on_review_decided(self, decided: ReviewDecided) -> None:
+        saga_id = store.saga_of(self.db.session, decided.subject_id) if decided.kind == "order" else None
+        if saga_id is not None:
+            told = dict(approved=decided.approved, reason=decided.reason)
+            self.sagas.signal(self.db.session, saga_id, "review", told)
 
     @handles(ShipmentMoved)
     def on_shipment_moved(self, moved: ShipmentMoved) -> None:
@@ -261,12 +276,3 @@ def _new_order(
         total_amount=sums.total.amount,
         payment_method=method.type,
     )
-
-
-def _position(cursor: str | None, code: str) -> tuple[datetime, str] | None:
-    if cursor is None:
-        return None
-    try:
-        return decode_cursor(cursor, tuple[datetime, str])
-    except ValueError:
-        raise ServiceError(code, "This cursor is not one of ours: begin without one.") from None

@@ -15,10 +15,13 @@ from chassis.saga import COMPENSATING, Saga, StepState
 from chassis.types import Money
 from contracts import orders as contract
 from contracts.amendments import Amendment as Amended
-from contracts.common import Address, TimelineEntry
+from contracts.common import Address, DisputeState, OrderLine, TimelineEntry, Totals
 from services.orders import amendments
 from services.orders.domain import MOVING, SHIPMENT_RANK, STATES, UNSETTLED
 from services.orders.models import Amendment, Order
+
+UNTOLD = ("unknown", "given_up")
+"""Outcomes whose details speak of machines: they are for staff alone."""
 
 Position = tuple[datetime, str]
 Definitions = Mapping[tuple[str, int], Saga[Any]]
@@ -134,6 +137,7 @@ def money(session: Session, after: str | None, limit: int) -> list[contract.Orde
             order_id=order.id,
             status=order.status,
             due=order.paid_amount - order.refunded_amount,
+            booked=order.booked is not None,
             currency=order.currency,
             settled=order.status not in MOVING and not moves,
             updated_at=order.updated_at,
@@ -192,13 +196,8 @@ def _view(
         status=order.status,
         reason=order.reason,
         reason_code=order.reason_code,
-        lines=msgspec.convert(order.lines, list[contract.OrderLine]),
-        totals=contract.Totals(
-            items=of(order.items_amount),
-            shipping=of(order.shipping_amount),
-            tax=of(order.tax_amount),
-            total=of(order.total_amount),
-        ),
+        lines=msgspec.convert(order.lines, list[OrderLine]),
+        totals=totals_of(order),
         shipping_address=msgspec.convert(order.address, Address),
         payment=contract.PaymentState(
             status=payment_status_of(running.steps) if running else order.payment_status,
@@ -210,9 +209,24 @@ def _view(
         shipment=contract.ShipmentState(status=order.shipment_status, tracking=order.tracking),
         timeline=[_entry(line, for_staff) for line in log if for_staff or line.operation != "operator"],
         created_at=order.created_at,
-        review=order.review,
+        review=order.review or (running is not None and is_in_review(running.steps)),
         amendments=amended,
+        disputes=msgspec.convert(order.disputes or [], list[DisputeState]),
     )
+
+
+def totals_of(order: Row[Any]) -> Totals:
+    """What an order comes to now."""
+    columns = dict(items="items_amount", shipping="shipping_amount", tax="tax_amount", total="total_amount")
+    return Totals(
+        **{name: Money(amount=getattr(order, column), currency=order.currency) for name, column in columns.items()}
+    )
+
+
+def is_in_review(steps: dict[str, Any]) -> bool:
+    """Whether risk wanted a saga's order looked at by staff."""
+    known = msgspec.convert(steps, dict[str, StepState])
+    return bool((known.get("assess_risk", StepState()).result or {}).get("decision") == "review")
 
 
 def payment_status_of(steps: dict[str, Any]) -> str:
@@ -238,7 +252,7 @@ def _entry(line: Row[Any], for_staff: bool = True) -> TimelineEntry:
         attempt=line.attempt,
         ms=line.ms,
         service=line.service,
-        detail=line.detail if for_staff or line.outcome != "unknown" else None,
+        detail=line.detail if for_staff or line.outcome not in UNTOLD else None,
     )
 
 

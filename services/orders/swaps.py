@@ -16,7 +16,8 @@ from contracts.inventory import InventoryApi
 from contracts.orders import ExchangeSettled, OrderChanged
 from contracts.payments import PaymentsApi
 from contracts.shipping import ShippingApi
-from services.orders import amendments, store
+from services.orders import amendments, bookings, store
+from services.orders.bookings import Booking
 from services.orders.flows import (
     CHALLENGE,
     DEADLINE_S,
@@ -27,9 +28,15 @@ from services.orders.flows import (
     RETURN_S,
     Returned,
     about,
+    before_the_ledger,
+    booking,
+    fail,
     learn_decision,
+    learn_given,
+    learn_taken,
+    tell_failed,
 )
-from services.orders.terms import SwapTerms, incoming_of, reason_for
+from services.orders.terms import NOT_BACK, SwapTerms, incoming_of
 
 # --- change
 
@@ -53,6 +60,7 @@ class Swap(Message):
     method: PaymentMethod | None
     reroute: bool = False
     replaces: bool = False
+    booking: Booking | None = None
 
 
 def swap_of(order: Row[Any], terms: SwapTerms, method: PaymentMethod | None, items: int) -> Swap:
@@ -69,6 +77,7 @@ def swap_of(order: Row[Any], terms: SwapTerms, method: PaymentMethod | None, ite
         charge=terms.charge,
         refund=terms.refund,
         method=method,
+        booking=bookings.difference(store.totals_of(order), terms.totals, order.booked) if order.booked else None,
     )
 
 
@@ -101,6 +110,7 @@ CAPTURE: Step[Swap] = Step(
     PaymentsApi.capture,
     lambda s: dict(order_id=s.order_id, amount=s.charge, payment_id=s.amendment_id),
     when=_costs,
+    learn=learn_taken,
 )
 COMMIT: Step[Swap] = Step(
     "commit_stock",
@@ -113,12 +123,12 @@ REFUND: Step[Swap] = Step(
     PaymentsApi.refund,
     lambda s: dict(order_id=s.order_id, amount=s.refund, except_payment=s.amendment_id if s.replaces else None),
     when=lambda s, _: s.refund.amount > 0,
+    learn=learn_given,
 )
 
 
 def swap_rejected(session: Session, run: Run[Swap]) -> None:
-    code = (run.cause or {}).get("code", "")
-    amendments.close(session, run.data.amendment_id, "rejected", reason_code=code, reason=reason_for(code))
+    fail(session, run.data.amendment_id, "rejected", (run.cause or {}).get("code", ""))
 
 
 def _apply(session: Session, order: Row[Any], terms: SwapTerms) -> Row[Any]:
@@ -159,7 +169,7 @@ def order_changed(session: Session, run: Run[Swap]) -> None:
 
 
 CHANGE = (
-    Saga("change_order", version=1, data=Swap, deadline_s=DEADLINE_S)
+    Saga("change_order", version=2, data=Swap, deadline_s=DEADLINE_S)
     .stage(RESERVE)
     .stage(AUTHORIZE)
     .wait_for(**CHALLENGE)
@@ -189,8 +199,10 @@ CHANGE = (
         ),
         REFUND,
     )
+    .retriable(booking("book_change", "change"))
     .finish(order_changed, otherwise=swap_rejected)
 )
+CHANGE_1 = before_the_ledger(CHANGE, version=1)
 
 
 # --- exchange
@@ -221,7 +233,8 @@ def exchanged(session: Session, run: Run[Swap], take_back_id: str) -> None:
 
 def taken_back(session: Session, run: Run[Returned]) -> None:
     came = run.results.get("decided") is not None
-    amendments.change(session, run.data.amendment_id, status="settled" if came else "expired")
+    if amendments.change(session, run.data.amendment_id, status="settled" if came else "expired") and not came:
+        tell_failed(session, run.data.amendment_id, NOT_BACK)
 
 
 def exchange_over(session: Session, run: Run[Swap]) -> None:
@@ -236,7 +249,7 @@ TAKE_BACK = (
 )
 
 EXCHANGE = (
-    Saga("exchange_order", version=1, data=Swap, deadline_s=DEADLINE_S)
+    Saga("exchange_order", version=2, data=Swap, deadline_s=DEADLINE_S)
     .stage(RESERVE)
     .stage(AUTHORIZE)
     .wait_for(**CHALLENGE)
@@ -252,6 +265,7 @@ EXCHANGE = (
         ),
         REFUND,
     )
+    .retriable(booking("book_exchange", "exchange"))
     .sub(
         Sub(
             "take_back",
@@ -263,3 +277,4 @@ EXCHANGE = (
     )
     .finish(exchange_over, otherwise=swap_rejected)
 )
+EXCHANGE_1 = before_the_ledger(EXCHANGE, version=1)

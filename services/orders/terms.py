@@ -1,7 +1,7 @@
 """The terms on which an order can be amended, and what that comes to, to the unit and the cent. Pure: no I/O."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -9,16 +9,28 @@ import msgspec
 
 from chassis.errors import ServiceError
 from chassis.types import Message, Money
-from contracts.amendments import Decision, RefundTo, ReturnLine, SwapLine
-from contracts.common import Address, Line, PaymentMethod
-from contracts.orders import OrderLine, Totals
+from contracts.amendments import Decision, RefundTo, ReturnLine, SwapLine, Wish
+from contracts.common import Address, Line, OrderLine, PaymentMethod, Totals
 from contracts.products import Offer
 from services.orders.domain import TaxRates, contained_tax, price, rate_of, totals
 
 CANCELLABLE = ("pending", "confirmed")
 CHANGEABLE = ("confirmed",)
 RETURNABLE = ("delivered",)
+CANCELLED = ("cancelling", "cancelled")
+"""States in which another cancel is a repeat."""
 
+SAID = {
+    "cancel": (),
+    "change": ("shipping_address", "lines", "payment_method"),
+    "return": ("returns", "refund_to"),
+    "exchange": ("lines", "payment_method"),
+}
+"""What can be said of a wish, by its kind."""
+NEEDED = {"return": "returns", "exchange": "lines"}
+"""What has to be said of it."""
+
+NOT_BACK = "orders.return_expired"
 REASONS = {
     "shipping.handed_over": "It came too late: the parcel was with the carrier already.",
     "shipping.not_serviceable": "We cannot send a parcel to this address.",
@@ -27,10 +39,13 @@ REASONS = {
     "payments.declined": "Your card was declined. Please try again with another one.",
     "payments.unknown_token": "Your card is not known to the card processor. Please enter it again.",
     "payments.gift_card_insufficient": "There is not enough left on your gift card.",
+    "payments.wallet_insufficient": "There is not enough on your account.",
+    "payments.wallet_frozen": "Your account is frozen.",
+    "payments.unknown_account": "You cannot pay from this account.",
     "payments.capture_refused": "Your bank refused the payment. Please try again with another card.",
     "orders.challenge_refused": "The payment was not approved. Please try again.",
     "orders.challenge_expired": "The payment was not approved in time. Please try again.",
-    "orders.return_expired": "The goods did not come back in time.",
+    NOT_BACK: "The goods did not come back in time.",
     "saga.deadline": "It took too long. Please try again.",
     "saga.attempts": "It could not be done now. Please try again later.",
 }
@@ -44,7 +59,8 @@ class CancelTerms(Message):
 
 
 class ReturnTerms(Message):
-    """`refunds` by sku, without shipping; `refund` with it. Both, as `decisions`, are there once staff decided."""
+    """`refunds` by sku, without shipping; `refund` with it, of which so much is `tax` and `shipping`. All of it, as
+    `decisions`, is there once staff decided."""
 
     lines: list[ReturnLine]
     refund_to: RefundTo
@@ -52,6 +68,8 @@ class ReturnTerms(Message):
     decisions: list[Decision] | None = None
     refunds: dict[str, int] = {}
     refund: Money | None = None
+    tax: int = 0
+    shipping: int = 0
 
 
 class SwapTerms(Message):
@@ -75,6 +93,25 @@ class SwapTerms(Message):
     def difference(self) -> Money:
         """What it costs (above zero) or gives back (below)."""
         return Money(amount=self.charge.amount - self.refund.amount, currency=self.charge.currency)
+
+
+def require_said(wish: Wish) -> None:
+    """Refuse a wish that says too little to be done, or more than is done."""
+    said = [name for name, value in msgspec.structs.asdict(wish).items() if value not in (None, "original")]
+    beside = [name for name in said if name not in ("kind", *SAID[wish.kind])]
+    if beside:
+        raise _invalid(beside[0], f"A {wish.kind} has no {beside[0]}: leave it out.")
+    needed = NEEDED.get(wish.kind)
+    if needed and needed not in said:
+        raise _invalid(needed, f"A {wish.kind} is of units of the order: say which.")
+    if wish.kind == "change" and said == ["kind"]:
+        raise _invalid("shipping_address", "Say what is to change: shipping_address, lines or payment_method.")
+    require_one_line_each(wish.returns or ())
+
+
+def require_cancellable(status: str) -> None:
+    if status not in CANCELLABLE:
+        refuse_state("orders.not_cancellable", status, "cancelled")
 
 
 def reason_for(code: str) -> str:
@@ -117,25 +154,31 @@ def require_in_order(lines: Sequence[OrderLine], wanted: Mapping[str, int]) -> N
 
 def give_back(lines: Sequence[OrderLine], wanted: Mapping[str, int]) -> tuple[list[OrderLine], dict[str, int]]:
     """The order's lines with these units returned, and what was paid for those, by sku."""
-    after, amounts, to_do = [], dict.fromkeys(wanted, 0), Counter(wanted)
-    for line in lines:
-        count = min(to_do[line.sku], left_of(line))
+    after, amounts = [], dict.fromkeys(wanted, 0)
+    for line, count in _met(lines, wanted):
         if count:
-            to_do[line.sku] -= count
             amounts[line.sku] += share(line.line_total.amount, line.quantity, line.returned, count)
         after.append(msgspec.structs.replace(line, returned=line.returned + count))
     return after, amounts
 
 
-def take_out(lines: Sequence[OrderLine], wanted: Mapping[str, int]) -> list[OrderLine]:
-    """The order's lines without these units; what stays keeps its price."""
-    after, to_do = [], Counter(wanted)
+def tax_in(lines: Sequence[OrderLine], wanted: Mapping[str, int]) -> int:
+    """The tax in what was paid for these units."""
+    return sum(share(line.tax.amount, line.quantity, line.returned, count) for line, count in _met(lines, wanted))
+
+
+def _met(lines: Sequence[OrderLine], wanted: Mapping[str, int]) -> Iterator[tuple[OrderLine, int]]:
+    """Each line, and how many of its units are meant: the first lines first."""
+    to_do = Counter(wanted)
     for line in lines:
         count = min(to_do[line.sku], left_of(line))
         to_do[line.sku] -= count
-        if count < line.quantity:
-            after.append(_reduced(line, count))
-    return after
+        yield line, count
+
+
+def take_out(lines: Sequence[OrderLine], wanted: Mapping[str, int]) -> list[OrderLine]:
+    """The order's lines without these units; what stays keeps its price."""
+    return [_reduced(line, count) for line, count in _met(lines, wanted) if count < line.quantity]
 
 
 def _reduced(line: OrderLine, count: int) -> OrderLine:
@@ -205,10 +248,14 @@ def settle_return(
     """The order's lines, and the terms, after staff decided. `kept` is what the shop has of the customer's money;
     `shipping` is given back too if the whole order has come back."""
     accepted = {decision.sku for decision in decisions if decision.accept}
-    after, refunds = give_back(lines, wanted_of(line for line in terms.lines if line.sku in accepted))
-    amount = sum(refunds.values()) + (shipping if accepted and is_all_back(after) else 0)
-    refund = Money(amount=min(amount, kept), currency=lines[0].unit_price.currency)
-    return after, msgspec.structs.replace(terms, decisions=list(decisions), refunds=refunds, refund=refund)
+    wanted = wanted_of(line for line in terms.lines if line.sku in accepted)
+    after, refunds = give_back(lines, wanted)
+    shipping = shipping if accepted and is_all_back(after) else 0
+    refund = Money(amount=min(sum(refunds.values()) + shipping, kept), currency=lines[0].unit_price.currency)
+    shipping = min(shipping, refund.amount)
+    tax = min(tax_in(lines, wanted), refund.amount - shipping)
+    settled = dict(decisions=list(decisions), refunds=refunds, refund=refund, tax=tax, shipping=shipping)
+    return after, msgspec.structs.replace(terms, **settled)
 
 
 def is_all_back(lines: Sequence[OrderLine]) -> bool:

@@ -1,7 +1,7 @@
 """The acquirer, as payments sees it. Each movement goes by a key of ours, so that asking again does nothing twice."""
 
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -10,6 +10,8 @@ from nameko.extensions import DependencyProvider
 from chassis.errors import ServiceError
 from chassis.outside import OutsideClient
 from chassis.types import Message, Money
+from contracts.payments import DisputeId, DisputeStatus
+from services.payments.domain import LARGEST
 
 T = TypeVar("T")
 
@@ -65,8 +67,23 @@ class Operation(Message):
     refunded: int = 0
 
 
+class Disputed(Message):
+    """What the acquirer has taken back, and whether it stays so."""
+
+    id: DisputeId
+    authorization_key: str
+    status: DisputeStatus
+    amount: Annotated[int, msgspec.Meta(ge=1, le=LARGEST)]
+    currency: str
+    reason: str = ""
+
+
 class StatementLine(Message):
-    """A movement of money. `kind`: authorize, capture, void or refund; `id` grows with time."""
+    """A movement of money. `kind`: authorize, capture, void, refund, dispute (taken back) or dispute_won (given back
+    again), the latter two by the dispute's id; `id` grows with time.
+
+    `outcome` of a dispute is its status by now, since `decided_at` if it is decided.
+    """
 
     id: int
     kind: str
@@ -77,6 +94,8 @@ class StatementLine(Message):
     amount: int
     currency: str
     at: datetime
+    outcome: str | None = None
+    decided_at: datetime | None = None
 
 
 class StatementPage(Message):
@@ -118,6 +137,11 @@ class AcquirerClient:
         except ServiceError:
             return None
 
+    def dispute(self, dispute_id: str) -> Disputed:
+        """A dispute as it is by now. Refusal: payments.not_found."""
+        found = self._company.call("GET", f"/disputes/{quote(dispute_id, safe='')}")
+        return found.result(Disputed, {"unknown_dispute": "payments.not_found"})
+
     def statement(self, after: int = 0, limit: int = 100) -> StatementPage:
         """Movements in the order in which they happened, those after the id `after`."""
         return self._company.call("GET", f"/statement?after={after}&limit={limit}").result(StatementPage, {})
@@ -141,4 +165,49 @@ class Acquirer(DependencyProvider):
         self.client = AcquirerClient(OutsideClient("acquirer", config["acquirer_url"], timeout_s))
 
     def get_dependency(self, worker_ctx: Any) -> AcquirerClient:
+        return self.client
+
+
+# --- the bank
+
+BANK_REFUSALS = {
+    "account_refused": "payments.payout_refused",
+    "invalid": "payments.payout_refused",
+    "cancelled": "payments.payout_cancelled",
+    "key_reused": "command.key_reused",
+}
+
+
+class SentOut(Message):
+    """What the bank did with a payout's key. `status`: accepted, settled or returned."""
+
+    key: str
+    status: str
+    amount: int
+    currency: str
+    reason: str | None = None
+
+
+class BankClient:
+    """The bank's API as methods; each is asked by a key of ours."""
+
+    def __init__(self, company: OutsideClient) -> None:
+        self._company = company
+
+    def pay_out(self, key: str, amount: Money, iban: str, name: str, reference: str) -> SentOut:
+        """Have money sent. Refusals: payments.payout_refused, payments.payout_cancelled."""
+        body = dict(key=key, iban=iban, name=name, reference=reference, **_money(amount))
+        return self._company.call("POST", "/payouts", body).result(SentOut, BANK_REFUSALS)
+
+
+class Bank(DependencyProvider):
+    """Worker attribute: the client. Config: bank_url, bank_timeout_ms."""
+
+    client: BankClient
+
+    def setup(self) -> None:
+        config = self.container.config
+        self.client = BankClient(OutsideClient("bank", config["bank_url"], int(config["bank_timeout_ms"]) / 1000))
+
+    def get_dependency(self, worker_ctx: Any) -> BankClient:
         return self.client

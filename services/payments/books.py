@@ -3,22 +3,31 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, FromClause, Subquery, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, FromClause, Subquery, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from chassis.db import table_of
 from contracts import payments as contract
-from services.payments.models import DONE, GiftCard, GiftCardMovement, Movement, Part
+from services.payments.domain import CARD, GIFT_CARD, WALLET
+from services.payments.models import DONE, NEVER, Dispute, GiftCard, GiftCardMovement, Movement, Part
+from services.payments.store import of_movement
 
 LISTED = 100
+WAYS = (CARD, GIFT_CARD, WALLET)
 
 _part, _movement = table_of(Part), table_of(Movement)
-_card, _gift = table_of(GiftCard), table_of(GiftCardMovement)
+_card, _gift, _dispute = table_of(GiftCard), table_of(GiftCardMovement), table_of(Dispute)
+_KEPT = _part.c.captured - _part.c.refunded
 
 
 def balances(session: Session, after: str | None, limit: int) -> contract.BalancePage:
     """At most 1,000 at once."""
     size = min(max(limit, 1), 1000)
+    lost = (
+        select(func.coalesce(func.sum(_dispute.c.amount), 0))
+        .where(_dispute.c.order_id == _part.c.order_id, _dispute.c.status == "lost")
+        .scalar_subquery()
+    )
     sums = (
         select(
             _part.c.order_id,
@@ -26,6 +35,8 @@ def balances(session: Session, after: str | None, limit: int) -> contract.Balanc
             func.sum(_part.c.refunded).label("refunded"),
             func.min(_part.c.currency).label("currency"),
             func.max(_part.c.updated_at).label("updated_at"),
+            *(func.sum(case((_part.c.method == way, _KEPT), else_=0)).label(way) for way in WAYS),
+            lost.label("lost"),
         )
         .where(_part.c.order_id > (after or ""))
         .group_by(_part.c.order_id)
@@ -33,6 +44,7 @@ def balances(session: Session, after: str | None, limit: int) -> contract.Balanc
         .limit(size + 1)
     )
     rows = session.execute(sums).all()
+    issued, by_accounts = _to_new_gift_cards(session, rows[0].order_id, rows[-1].order_id) if rows else ({}, {})
     items = [
         contract.Balance(
             order_id=row.order_id,
@@ -40,10 +52,35 @@ def balances(session: Session, after: str | None, limit: int) -> contract.Balanc
             refunded=int(row.refunded),
             currency=row.currency,
             updated_at=row.updated_at,
+            card=int(row.card) + issued.get(row.order_id, 0) - by_accounts.get(row.order_id, 0),
+            gift_card=int(row.gift_card) - issued.get(row.order_id, 0),
+            wallet=int(row.wallet) + by_accounts.get(row.order_id, 0),
+            lost=int(row.lost),
         )
         for row in rows[:size]
     ]
     return contract.BalancePage(items=items, next_after=items[-1].order_id if len(rows) > size else None)
+
+
+def _to_new_gift_cards(session: Session, first: str, last: str) -> tuple[dict[str, int], dict[str, int]]:
+    """Of each of these orders what new gift cards got back, and how much of it accounts had paid, closed since."""
+    these = _part.c.order_id.between(first, last)
+    issued = (
+        select(_part.c.order_id, func.sum(_gift.c.amount))
+        .join_from(_gift, _part, _part.c.payment_id == _gift.c.payment_id)
+        .where(these, _part.c.position == 0, _gift.c.kind == "issue")
+        .group_by(_part.c.order_id)
+    )
+    by_accounts = (
+        select(_part.c.order_id, func.sum(_movement.c.amount))
+        .join_from(_movement, _part, of_movement)
+        .where(these, _movement.c.kind == "refund", _movement.c.state == NEVER, _movement.c.account_id.is_not(None))
+        .group_by(_part.c.order_id)
+    )
+    of_orders, of_accounts = (
+        {order_id: int(amount) for order_id, amount in session.execute(query)} for query in (issued, by_accounts)
+    )
+    return of_orders, of_accounts
 
 
 def _sums(table: FromClause, **of: tuple[ColumnElement[bool], ColumnElement[int]]) -> Subquery:
@@ -84,8 +121,15 @@ def audit_gift_cards(session: Session) -> contract.GiftCardAudit:
         .order_by(_card.c.id)
         .limit(LISTED)
     ).all()
-    cards = session.scalar(select(func.count()).select_from(_card)) or 0
-    return contract.GiftCardAudit(cards=cards, broken=list(broken))
+    rows = session.execute(
+        select(_card.c.currency, func.count(), func.sum(_card.c.available + _card.c.held)).group_by(_card.c.currency)
+    ).all()
+    return contract.GiftCardAudit(
+        cards=sum(count for _, count, _ in rows),
+        broken=list(broken),
+        sums={currency: int(amount) for currency, _, amount in rows},
+        moved_at=session.scalar(select(func.max(_gift.c.at))),
+    )
 
 
 @dataclass(frozen=True)
@@ -102,8 +146,8 @@ def known(session: Session, limit: int) -> dict[tuple[str, str], Known]:
     columns = (_movement.c.kind, _movement.c.key, _movement.c.amount, _part.c.order_id, _movement.c.at)
     rows = session.execute(
         select(*columns)
-        .join(_part, and_(_part.c.payment_id == _movement.c.payment_id, _part.c.gift_card_id.is_(None)))
-        .where(_movement.c.state == DONE)
+        .join(_part, of_movement)
+        .where(_movement.c.state == DONE, _movement.c.account_id.is_(None))
         .order_by(_movement.c.id)
         .limit(limit)
     )

@@ -16,8 +16,8 @@ NEWS = {"authorize": "authorized", "void": "voided", "capture": "captured"}
 SMALLEST, LARGEST = 1, 10**12
 """What a movement may be, in minor units."""
 
-CARD, GIFT_CARD = "card", "gift_card"
-NEEDS = {CARD: "token", GIFT_CARD: "id"}
+CARD, GIFT_CARD, WALLET = "card", "gift_card", "wallet"
+NEEDS = {CARD: "token", GIFT_CARD: "id", WALLET: "account_id"}
 """Ways to pay, and what each needs to be told."""
 
 
@@ -30,6 +30,12 @@ class Share:
     field: str
     token: str | None = None
     gift_card_id: str | None = None
+    account_id: str | None = None
+
+
+def key_for(key: str, position: int, account_id: str | None) -> str:
+    """By which key somebody else is asked for a part: the command's is the card's, each account has one of its own."""
+    return key if account_id is None else f"{key}:w{position}"
 
 
 def shares_of(method: PaymentMethod, total: Money) -> list[Share]:
@@ -73,20 +79,25 @@ def _share(way: PaymentMethod | PaymentPart, amount: int, field: str) -> Share:
         raise ServiceError("payments.unsupported_method", f"Pay with one of: {known}.", {"field": f"{field}.type"})
     if not getattr(way, NEEDS[way.type]):
         raise _invalid(f"{field}.{NEEDS[way.type]}", f"A {way.type} needs its {NEEDS[way.type]}.")
-    if way.type == CARD:
-        return Share(way.type, amount, field, token=way.token)
+    match way.type:
+        case "card":
+            return Share(way.type, amount, field, token=way.token)
+        case "wallet":
+            return Share(way.type, amount, field, account_id=way.account_id)
     return Share(way.type, amount, field, gift_card_id=way.id)
 
 
 def _require_once(shares: list[Share]) -> None:
-    """At most one card, and each gift card once."""
-    seen: set[str] = set()
+    """At most one card, and each gift card and account once."""
+    seen: set[tuple[str, str | None]] = set()
     for share in shares:
-        if share.method == CARD and CARD in seen:
+        way = (share.method, share.gift_card_id or share.account_id)
+        if way in seen and share.method == CARD:
             raise ServiceError("payments.one_card", "Pay with one card at most.", {"field": f"{share.field}.type"})
-        if share.gift_card_id is not None and share.gift_card_id in seen:
-            raise _invalid(f"{share.field}.id", "A gift card can stand only once.")
-        seen.add(share.gift_card_id or share.method)
+        if way in seen:
+            need = NEEDS[share.method]
+            raise _invalid(f"{share.field}.{need}", f"The same {need} can stand only once.")
+        seen.add(way)
 
 
 def _invalid(field: str, sentence: str) -> ServiceError:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from chassis.db import insert_new, now, run, table_of
 from chassis.errors import ServiceError
+from chassis.outbox import publish
 from chassis.types import Money
 from contracts import payments as contract
 from services.payments.domain import Share
@@ -51,6 +52,22 @@ def issue(session: Session, customer_id: str, amount: Money) -> str:
     counts = dict(available=amount.amount, held=0, spent=0)
     insert_new(session, _card, {**row, **counts, "created_at": at, "updated_at": at})
     return card_id
+
+
+def tell_issued(session: Session, card_id: str, customer_id: str, amount: Money) -> None:
+    """Tell of a new card that nobody paid for."""
+    publish(
+        session,
+        contract.GiftCardIssued(
+            event_id=uuid.uuid4().hex,
+            occurred_at=now(session),
+            aggregate_id=card_id,
+            sequence=1,
+            gift_card_id=card_id,
+            customer_id=customer_id,
+            amount=amount,
+        ),
+    )
 
 
 def note(session: Session, kind: str, card_id: str, amount: int, key: str, payment_id: str | None = None) -> None:

@@ -1,6 +1,7 @@
 """payments' tables: a payment is the rows of its parts, and each part the sum of its movements.
 
-A card's movements are in `movement`, each of them asked for before it is sent; a gift card's in `gift_card_movement`.
+A card's movements and a wallet's are in `movement`, each of them written down before anybody is asked for it; a gift
+card's in `gift_card_movement`.
 """
 
 from datetime import datetime
@@ -22,7 +23,8 @@ class Base(DeclarativeBase):
 
 
 class Part(Base):
-    """What one gift card, or the one card, gives of a payment; `id` grows in the order in which an order was paid.
+    """What one gift card or account, or the one card, gives of a payment; `id` grows in the order in which an order was
+    paid.
 
     `parts` is how many the payment has. `refunding` is held for refunds that were asked for; what is known to be given
     back is in `refunded`. `authorize_key` is the payment's, and the acquirer's name of its authorization.
@@ -35,6 +37,7 @@ class Part(Base):
         CheckConstraint("refunded >= 0 AND refunding >= 0", name="ck_part_not_negative"),
         CheckConstraint("refunded + refunding <= captured", name="ck_part_refunded"),
         CheckConstraint("(method = 'gift_card') = (gift_card_id IS NOT NULL)", name="ck_part_gift_card"),
+        CheckConstraint("(method = 'wallet') = (account_id IS NOT NULL)", name="ck_part_account"),
     )
 
     id: Mapped[int] = mapped_column(_ID, primary_key=True)
@@ -45,6 +48,7 @@ class Part(Base):
     customer_id: Mapped[str | None] = mapped_column(String(64))
     method: Mapped[str] = mapped_column(String(20))
     gift_card_id: Mapped[str | None] = mapped_column(String(64))
+    account_id: Mapped[str | None] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(String(100))
     action_url: Mapped[str | None] = mapped_column(String(500))
@@ -59,9 +63,11 @@ class Part(Base):
 
 
 class Movement(Base):
-    """What the acquirer was asked for a payment's card. `key` is the acquirer's name of it; `command_key` that of the
-    command that asked, which a refused refund may do again under another `key`. A void has the key of its
-    authorization."""
+    """What was asked for a part of a payment: of the acquirer for its card, of the ledger for the account `account_id`.
+
+    `key` is their name of it; `command_key` that of the command that asked, which a refused refund may do again under
+    another `key`. A void has the key of its authorization.
+    """
 
     __tablename__ = "movement"
     __table_args__ = (UniqueConstraint("kind", "key", name="uq_movement_kind_key"),)
@@ -71,6 +77,7 @@ class Movement(Base):
     key: Mapped[str] = mapped_column(String(200))
     command_key: Mapped[str] = mapped_column(String(200), index=True)
     payment_id: Mapped[str] = mapped_column(String(64))
+    account_id: Mapped[str | None] = mapped_column(String(64))
     amount: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(10))
     at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -122,3 +129,44 @@ class GiftCardMovement(Base):
     payment_id: Mapped[str | None] = mapped_column(String(64))
     amount: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PayOut(Base):
+    """Money on its way to a bank account. `key` is the bank's name of it."""
+
+    __tablename__ = "payout"
+    __table_args__ = (CheckConstraint("amount > 0", name="ck_payout_amount"),)
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), unique=True)
+    iban: Mapped[str] = mapped_column(String(34))
+    amount: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+    status: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str | None] = mapped_column(String(100))
+    sequence: Mapped[int] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Dispute(Base):
+    """What the acquirer took back of a card's payment. `id` is the acquirer's."""
+
+    __tablename__ = "dispute"
+    __table_args__ = (
+        CheckConstraint("amount > 0", name="ck_dispute_amount"),
+        CheckConstraint("status IN ('opened', 'won', 'lost')", name="ck_dispute_status"),
+        Index("ix_dispute_opened", "opened_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    order_id: Mapped[str] = mapped_column(String(64), index=True)
+    payment_id: Mapped[str] = mapped_column(String(64))
+    customer_id: Mapped[str | None] = mapped_column(String(64))
+    amount: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str] = mapped_column(String(3))
+    status: Mapped[str] = mapped_column(String(10))
+    reason: Mapped[str] = mapped_column(String(200))
+    sequence: Mapped[int] = mapped_column(Integer)
+    opened_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)

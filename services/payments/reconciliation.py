@@ -1,12 +1,15 @@
 """The acquirer's statement beside our movements."""
 
+from msgspec import structs
+
 from chassis.db import WorkerDatabase
 from contracts.payments import Difference, Reconciliation
-from services.payments import books
+from services.payments import books, disputes
 from services.payments.adapters import AcquirerClient, StatementLine
 
 LISTED = 100
 PAGE, MOST = 1000, 100_000
+LOST = "dispute_lost"
 
 
 def reconcile(db: WorkerDatabase, acquirer: AcquirerClient) -> Reconciliation:
@@ -35,16 +38,21 @@ def reconcile(db: WorkerDatabase, acquirer: AcquirerClient) -> Reconciliation:
 
 def _ours(db: WorkerDatabase) -> dict[tuple[str, str], books.Known]:
     with db.read() as session:
-        return books.known(session, MOST)
+        return books.known(session, MOST) | disputes.known(session, MOST)
 
 
 def _statement(acquirer: AcquirerClient) -> tuple[dict[tuple[str, str], StatementLine], bool]:
-    """The first MOST lines by kind and key, and whether those are all."""
+    """The first MOST lines by kind and key, and whether those are all; a lost dispute, which moves nothing more, counts
+    as one."""
     lines: dict[tuple[str, str], StatementLine] = {}
     after: int | None = 0
     while after is not None and len(lines) < MOST:
         page = acquirer.statement(after, PAGE)
         lines.update({(line.kind, line.key): line for line in page.items})
+        lost = [line for line in page.items if line.outcome == "lost"]
+        lines.update(
+            {(LOST, line.key): structs.replace(line, kind=LOST, at=line.decided_at or line.at) for line in lost}
+        )
         after = page.next
     return lines, after is None
 

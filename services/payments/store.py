@@ -1,9 +1,9 @@
-"""payments' queries. What is asked of the acquirer is written down first; whoever learns first that it happened, the
-verdict or a hook, moves the part, and the other one changes nothing.
+"""payments' queries. What is asked of the acquirer, or of the ledger, is written down first; whoever learns first that
+it happened, the verdict or a hook, moves the part, and the other one changes nothing.
 
-What gift cards give moves in the same commit as what it belongs to: with the card's verdict, or, in a payment without a
-card, at once. Rows are locked in one order, so that nobody waits in a circle: parts by their ids, all that are needed
-before the first is changed; then gift cards by theirs.
+What gift cards give moves in the same commit as what it belongs to: with the verdict of the others, or, in a payment by
+gift cards alone, at once. Rows are locked in one order, so that nobody waits in a circle: parts by their ids, all that
+are needed before the first is changed; then gift cards by theirs.
 """
 
 import uuid
@@ -12,22 +12,26 @@ from dataclasses import dataclass
 from logging import getLogger
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Row, and_, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from chassis.db import insert_new, now, run, table_of
-from chassis.errors import ServiceError
+from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.outbox import publish
-from chassis.types import Money
 from contracts import payments as contract
 from services.payments import gift_cards
-from services.payments.domain import Share, spread, status_after, status_of
+from services.payments.domain import CARD, Share, key_for, status_after, status_of
 from services.payments.models import ASKED, DONE, NEVER, Movement, Part
 
 log = getLogger("rialto.payments")
 
 _part, _movement = table_of(Part), table_of(Movement)
-is_card = _part.c.gift_card_id.is_(None)
+of_movement = and_(
+    _part.c.payment_id == _movement.c.payment_id,
+    _part.c.gift_card_id.is_(None),
+    _part.c.account_id.is_not_distinct_from(_movement.c.account_id),
+)
+"""The part that a movement is of: the card, or the account that it names."""
 _FIND = select(_part).where(_part.c.payment_id == bindparam("of")).order_by(_part.c.id)
 _HOLD = _FIND.with_for_update()
 _HOLD_BY_KEY = select(_part).where(_part.c.authorize_key == bindparam("of")).order_by(_part.c.id).with_for_update()
@@ -36,18 +40,12 @@ _SET = update(_part).where(_part.c.id == bindparam("of")).returning(_part)
 _asked = and_(_movement.c.kind == bindparam("asked"), _movement.c.key == bindparam("under"))
 _HOLD_MOVED = (
     select(_part, _movement.c.amount.label("moved"))
-    .join(_movement, _movement.c.payment_id == _part.c.payment_id)
-    .where(_asked, is_card)
+    .join(_movement, of_movement)
+    .where(_asked)
     .with_for_update(of=_part)
 )
 _KNOWN = select(_movement.c.id).where(_asked, _movement.c.state == DONE)
 _TURN = update(_movement).where(_asked, _movement.c.state == ASKED)
-_CAPTURE_OR_VOID = select(_movement.c.kind, _movement.c.command_key).where(
-    or_(
-        and_(_movement.c.kind == "capture", _movement.c.key == bindparam("capture")),
-        and_(_movement.c.kind == "void", _movement.c.key == bindparam("void")),
-    )
-)
 Parts = Sequence[Row[Any]]
 
 
@@ -91,17 +89,39 @@ def view(parts: Parts) -> contract.Payment:
                 captured=part.captured,
                 refunded=part.refunded,
                 gift_card_id=part.gift_card_id,
+                account_id=part.account_id,
             )
             for part in parts
         ],
-        reason=card.reason if card else None,
+        reason=next((part.reason for part in parts if part.reason), None),
         action_url=card.action_url if card and status == "requires_action" else None,
     )
 
 
 def card_of(parts: Parts) -> Row[Any] | None:
     """The one part that the acquirer knows of."""
-    return next((part for part in parts if part.gift_card_id is None), None)
+    return next((part for part in parts if part.method == CARD), None)
+
+
+def wallets_in(parts: Parts) -> Parts:
+    """The parts that the ledger knows of."""
+    return [part for part in parts if part.account_id is not None]
+
+
+def others_in(parts: Parts) -> Parts:
+    """The parts that somebody else is asked for: all but gift cards."""
+    return [part for part in parts if part.gift_card_id is None]
+
+
+def gifts_in(parts: Parts) -> Parts:
+    """The gift cards, in the order in which they are taken."""
+    gifts = [part for part in parts if part.gift_card_id is not None]
+    return sorted(gifts, key=lambda part: str(part.gift_card_id))
+
+
+def authorized_as(part: Row[Any]) -> str:
+    """The key under which a part was asked for."""
+    return key_for(part.authorize_key, part.position, part.account_id)
 
 
 # --- authorize
@@ -117,22 +137,24 @@ class Names:
     key: str
 
 
-def begin(session: Session, names: Names, shares: Sequence[Share], currency: str) -> None:
-    """The payment, which is about to be authorised: its gift cards held, its card's authorisation written down. Found
-    if it is there already under the same key. Raises ServiceError."""
+def begin(session: Session, names: Names, shares: Sequence[Share], currency: str) -> Parts:
+    """The payment, which is about to be authorised: its gift cards held, what others are asked written down. Found if
+    it is there already under the same key. Answers its parts if a wallet is among them. Raises ServiceError."""
     rows = _rows(session, names, shares, currency)
     if not insert_new(session, _part, rows[0]):
         parts = find(session, names.payment_id)
         if not parts or parts[0].authorize_key != names.key:
             raise ServiceError("payments.exists", f"There is a payment {names.payment_id!r} already.")
-        return
+        return parts if wallets_in(parts) else []
     for row in rows[1:]:
         run(session, _ADD, **row)
-    for share in sorted(shares, key=lambda share: share.gift_card_id or ""):
+    for position, share in sorted(enumerate(shares), key=lambda each: each[1].gift_card_id or ""):
         if share.gift_card_id is None:
-            ask(session, "authorize", names.key, names.payment_id, share.amount)
+            key, account_id = key_for(names.key, position, share.account_id), share.account_id
+            ask(session, "authorize", key, names.payment_id, share.amount, names.key, account_id)
         else:
             gift_cards.hold(session, share, names.customer_id, currency, names.key, names.payment_id)
+    return find(session, names.payment_id) if any(share.account_id for share in shares) else []
 
 
 def _rows(session: Session, names: Names, shares: Sequence[Share], currency: str) -> list[dict[str, Any]]:
@@ -146,6 +168,7 @@ def _rows(session: Session, names: Names, shares: Sequence[Share], currency: str
             customer_id=names.customer_id,
             method=share.method,
             gift_card_id=share.gift_card_id,
+            account_id=share.account_id,
             status="none" if share.gift_card_id is None else "authorized",
             amount=share.amount,
             captured=0,
@@ -160,18 +183,44 @@ def _rows(session: Session, names: Names, shares: Sequence[Share], currency: str
     ]
 
 
-def ask(session: Session, kind: str, key: str, payment_id: str, amount: int, command_key: str | None = None) -> None:
-    """Write down that the acquirer is about to be asked; once for each kind and key."""
+def ask(
+    session: Session,
+    kind: str,
+    key: str,
+    payment_id: str,
+    amount: int,
+    command_key: str | None = None,
+    account_id: str | None = None,
+) -> None:
+    """Write down that the acquirer, or the ledger for an account, is about to be asked; once for each kind and key."""
     row = dict(
         kind=kind,
         key=key,
         command_key=command_key or key,
         payment_id=payment_id,
+        account_id=account_id,
         amount=amount,
         state=ASKED,
         at=now(session),
     )
     insert_new(session, _movement, row)
+
+
+def refusal_of(parts: Parts) -> ServiceError | None:
+    """Why the card is known not to pay, if it is."""
+    card = card_of(parts)
+    return _not_approved(card) if card is not None and card.status == "declined" else None
+
+
+def _not_approved(card: Row[Any] | None) -> ServiceError:
+    reason = card.reason if card is not None else None
+    return ServiceError("payments.declined", "The payment was not approved.", {"reason": reason})
+
+
+def held(session: Session, parts: Parts) -> None:
+    """The ledger set aside what accounts give; all parts are locked before the first is changed."""
+    for part in wallets_in(find(session, parts[0].payment_id) if parts else []):
+        happened(session, "authorize", authorized_as(part))
 
 
 def authorized(session: Session, payment_id: str, key: str) -> contract.Payment:
@@ -182,30 +231,45 @@ def authorized(session: Session, payment_id: str, key: str) -> contract.Payment:
 
 def requires_action(session: Session, payment_id: str, url: str | None) -> contract.Payment:
     """The customer has to approve at `url`. Raises ServiceError `payments.declined` where a hook, faster than the
-    acquirer's answer, told that they did not."""
-    card = card_of(find(session, payment_id))
+    acquirer's answer, told that they did not; OutcomeUnknown where accounts are to be let go before that is said."""
+    parts = find(session, payment_id)
+    card = card_of(parts)
     if card is not None and card.status == "none":
         card = change(session, card.id, status="requires_action", action_url=url)
     if card is None or card.status == "declined":
-        reason = card.reason if card else None
-        raise ServiceError("payments.declined", "The payment was not approved.", {"reason": reason})
+        if wallets_in(parts):
+            raise OutcomeUnknown("acquirer", "it was not approved, and wallets hold their shares")
+        raise _not_approved(card)
     return view_after(session, card)
 
 
-def decline(session: Session, key: str, reason: str) -> None:
-    """The card will not pay: what gift cards held for the same payment is free again."""
+def decline(session: Session, key: str, reason: str, account_id: str | None = None) -> None:
+    """An authorisation is refused: by the account of this id, or by the card. What gift cards held is free again;
+    accounts have been let go."""
     parts = run(session, _HOLD_BY_KEY, of=key).all()
+    turned = [part for part in others_in(parts) if refused(session, "authorize", authorized_as(part))]
+    for part in turned:
+        by_it = part.account_id == account_id
+        status, why = ("declined", reason[:100]) if by_it else ("voided", None)
+        change(session, part.id, status=status, reason=why)
+    if turned:
+        _let_go(session, parts, key)
+
+
+def not_approved(session: Session, parts: Parts, key: str, reason: str) -> None:
+    """The card will not pay: what gift cards held for the same payment is free again. Accounts hold their shares until
+    the payment is voided, or its authorisation is asked for again."""
     card = card_of(parts)
     if card is not None and refused(session, "authorize", key):
         change(session, card.id, status="declined", reason=reason[:100])
         _let_go(session, parts, key)
 
 
-# --- what the acquirer did
+# --- what others did
 
 
 def happened(session: Session, kind: str, key: str) -> Row[Any] | None:
-    """A movement is known to have happened: the card's part follows, and is answered. Once; what nobody asked for is
+    """A movement is known to have happened: its part follows, and is answered. Once; what nobody asked for is
     left to reconciliation."""
     part = find_moved(session, kind, key)
     if part is None:
@@ -224,7 +288,7 @@ def happened(session: Session, kind: str, key: str) -> Row[Any] | None:
 
 
 def find_moved(session: Session, kind: str, key: str) -> Row[Any] | None:
-    """The card's part that a movement belongs to, locked, with the movement's amount as `moved`."""
+    """The part that a movement belongs to, locked, with the movement's amount as `moved`."""
     return run(session, _HOLD_MOVED, asked=kind, under=key).one_or_none()
 
 
@@ -249,9 +313,10 @@ def change(session: Session, part_id: int, **values: Any) -> Row[Any]:
 
 def heard(session: Session, kind: str, key: str, authorize_key: str, code: str | None) -> None:
     """A hook: the part follows. A payment that the customer had to approve is told of once that is decided."""
-    before = card_of(run(session, _HOLD_BY_KEY, of=authorize_key).all())
+    parts = run(session, _HOLD_BY_KEY, of=authorize_key).all()
+    before = card_of(parts)
     if kind == "decline":
-        decline(session, authorize_key, code or "declined")
+        not_approved(session, parts, authorize_key, code or "declined")
     else:
         happened(session, "authorize", authorize_key)  # the first of them may have got lost
         happened(session, kind, key)
@@ -281,31 +346,34 @@ def _tell(session: Session, card: Row[Any]) -> None:
 # --- void
 
 
-def ask_void(session: Session, key: str) -> Row[Any] | None:
-    """The card of the payment that was authorised, or may have been, under this key; its void is written down. None
-    where gift cards pay all of it: they are let go."""
+def ask_void(session: Session, key: str) -> Parts:
+    """The payment that was authorised, or may have been, under this key; what others are to let go is written down.
+    Nothing where gift cards pay all of it: they are let go. Raises ServiceError if they were taken."""
     parts = run(session, _HOLD_BY_KEY, of=key).all()
-    card = card_of(parts)
-    if card is None:
+    if not others_in(parts):
         _let_go(session, parts, key)
-    else:
-        ask(session, "void", key, card.payment_id, card.amount)
-    return card
+        return []
+    for part in others_in(parts):
+        ask(session, "void", authorized_as(part), part.payment_id, part.amount, account_id=part.account_id)
+    return parts
 
 
 def voided(session: Session, key: str, was_there: bool) -> None:
-    """Nothing is set aside on the card under this key any more, nor will be: the gift cards are let go."""
+    """Nothing is set aside under this key any more, nor will be: on the card, where it `was_there` before, and on
+    accounts. The gift cards are let go."""
     parts = run(session, _HOLD_BY_KEY, of=key).all()
     card = card_of(parts)
-    assert card is not None
-    if was_there:
+    if card is not None and was_there:
         happened(session, "authorize", key)
         happened(session, "void", key)
-    else:
+    elif card is not None:
         refused(session, "authorize", key)
         refused(session, "void", key)
         if card.status != "declined":
             change(session, card.id, status="voided")
+    for part in wallets_in(parts):
+        refused(session, "authorize", authorized_as(part))
+        happened(session, "void", authorized_as(part))
     _let_go(session, parts, key)
 
 
@@ -318,110 +386,9 @@ def require_unowned(session: Session, key: str) -> None:
 
 def _let_go(session: Session, parts: Parts, key: str) -> None:
     """Free what gift cards hold. Raises ServiceError `payments.captured` if it was taken."""
-    for part in _gift_parts(parts):
+    for part in gifts_in(parts):
         if part.captured:
             raise ServiceError("payments.captured", "The payment was captured: it can only be refunded.")
         if part.status == "authorized":
             gift_cards.move(session, "release", part.gift_card_id, part.amount, key, part.payment_id)
             change(session, part.id, status="voided")
-
-
-def _gift_parts(parts: Parts) -> Parts:
-    """In the order in which cards are taken."""
-    gifts = [part for part in parts if part.gift_card_id is not None]
-    return sorted(gifts, key=lambda part: str(part.gift_card_id))
-
-
-# --- capture
-
-
-@dataclass(frozen=True)
-class Take:
-    """A capture as it was written down. `card_amount` 0 means that the card is not needed, and is voided."""
-
-    parts: Parts
-    amount: int
-    key: str
-
-    @property
-    def card(self) -> Row[Any] | None:
-        return card_of(self.parts)
-
-    @property
-    def card_amount(self) -> int:
-        return next(taken for part, taken in self.shares() if part.gift_card_id is None)
-
-    def shares(self) -> list[tuple[Row[Any], int]]:
-        """What each part gives: the first ones first."""
-        taken = spread(self.amount, (part.amount for part in self.parts))
-        return list(zip(self.parts, taken, strict=True))
-
-
-def ask_capture(session: Session, order_id: str, payment_id: str, amount: Money, key: str) -> Take:
-    """The payment that may be captured by this key; what is to be asked of the acquirer is written down. Where gift
-    cards pay all of it, it is taken. Raises ServiceError."""
-    parts = find(session, payment_id)
-    if not parts or parts[0].order_id != order_id:
-        raise ServiceError("payments.not_authorized", f"No such payment was authorised for order {order_id!r}.")
-    take, card = Take(parts, amount.amount, key), card_of(parts)
-    asked = run(session, _CAPTURE_OR_VOID, capture=key, void=parts[0].authorize_key).all()
-    if any(each.command_key == key for each in asked) or (card is None and gift_cards.was_moved(session, "spend", key)):
-        return take
-    _require_capturable(parts, amount, voiding=bool(asked))
-    if card is None:
-        _take_gift_parts(session, take)
-    elif take.card_amount:
-        ask(session, "capture", key, payment_id, take.card_amount)
-    else:
-        ask(session, "void", card.authorize_key, payment_id, card.amount, command_key=key)
-    return take
-
-
-CAPTURE_REFUSALS = {
-    "requires_action": "payments.requires_action",
-    "captured": "payments.captured",
-    "refunded": "payments.captured",
-    "voided": "payments.voided",
-}
-
-
-def _require_capturable(parts: Parts, amount: Money, voiding: bool) -> None:
-    status, authorized = status_of(parts), sum(part.amount for part in parts)
-    if status != "authorized":
-        code = CAPTURE_REFUSALS.get(status, "payments.not_authorized")
-        raise ServiceError(code, f"The payment is {status}, not authorized.")
-    if voiding:
-        raise ServiceError("payments.voided", "The payment is being voided.")
-    if amount.amount > authorized or amount.currency != parts[0].currency:
-        raise ServiceError(
-            "payments.capture_refused",
-            f"Only {authorized} minor units of {parts[0].currency} are authorised.",
-            {"reason": "capture_exceeds_authorization"},
-        )
-
-
-def captured(session: Session, take: Take) -> contract.Payment:
-    """The acquirer took its part, or let it go: the gift cards follow."""
-    card = take.card
-    if card is None:
-        return view(find(session, take.parts[0].payment_id))
-    if len(take.parts) > 1:
-        find(session, card.payment_id)
-        _take_gift_parts(session, take)
-    asked = ("capture", take.key) if take.card_amount else ("void", card.authorize_key)
-    return view_after(session, happened(session, *asked) or card)
-
-
-def capture_refused(session: Session, take: Take) -> None:
-    if take.card is not None:
-        asked = ("capture", take.key) if take.card_amount else ("void", take.card.authorize_key)
-        refused(session, *asked)
-
-
-def _take_gift_parts(session: Session, take: Take) -> None:
-    taken = {part.id: amount for part, amount in take.shares()}
-    for part in _gift_parts(take.parts):
-        amount = taken[part.id]
-        gift_cards.move(session, "spend", part.gift_card_id, amount, take.key, part.payment_id)
-        gift_cards.move(session, "release", part.gift_card_id, part.amount - amount, take.key, part.payment_id)
-        change(session, part.id, status="captured" if amount else "voided", captured=amount)

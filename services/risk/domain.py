@@ -1,111 +1,119 @@
-"""The rule table: what fires on the facts of an order, and what follows. Pure."""
+"""What rules can see, and what follows from those that fire. Pure."""
 
-from collections.abc import Iterable
-from typing import Annotated, Literal
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-import msgspec
+from chassis.types import Message
+from contracts.risk import Draft, Reason, Rule, Subject
 
-from chassis.types import Message, Money
+REFUSED = "We cannot accept this. Please contact our customer service."
+GRAVITY = {"accept": 0, "review": 1, "refuse": 2}
 
-REFUSED = "We cannot accept this order. Please contact our customer service."
+WINDOWS = {"1m": 60, "1h": 3600, "24h": 86_400, "30d": 30 * 86_400}
+"""Seconds."""
+DIMENSIONS = ("customer", "account", "card", "payee", "address")
+"""What is counted by."""
+PAIR = "customer_payee"
+"""The dimension by which a payee is known to a customer."""
+VALUE_LENGTH = 64
+UNKNOWN = -1
+"""A number that is not known; a text that is not known is empty."""
 
-Decision = Literal["accept", "review", "refuse"]
-GRAVITY: dict[Decision, int] = {"accept": 0, "review": 1, "refuse": 2}
-Count = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class Spending(Message):
-    """What a customer ordered within a window before this order. `total` is in minor units."""
-
-    orders: int = 0
-    total: int = 0
-
-
-class Facts(Message):
-    """What is known of an order. `before` has an entry for each window, in seconds, of the velocity rules."""
-
-    order_id: str
-    customer_id: str
-    email: str
-    country: str
-    amount: Money
-    before: dict[int, Spending]
-
-
-class Rule(Message, tag_field="kind", forbid_unknown_fields=True):
-    """One row of `risk_rules` in config.yaml. `name` is the reason given; `message` is what the customer reads."""
-
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=50)]
-    decision: Literal["review", "refuse"]
-    message: str = REFUSED
-
-    def fires(self, facts: Facts) -> bool:
-        raise NotImplementedError
-
-
-class AmountRule(Rule, tag="amount", kw_only=True):
-    """An order of more than `over_minor`."""
-
-    over_minor: Count
-
-    def fires(self, facts: Facts) -> bool:
-        return facts.amount.amount > self.over_minor
-
-
-class VelocityRule(Rule, tag="velocity", kw_only=True):
-    """More than so many orders, or more than so much money, of one customer within `window_s`, this order included."""
-
-    window_s: Annotated[int, msgspec.Meta(ge=1)]
-    orders_over: Count | None = None
-    sum_over_minor: Count | None = None
-
-    def fires(self, facts: Facts) -> bool:
-        before = facts.before[self.window_s]
-        too_many = self.orders_over is not None and before.orders + 1 > self.orders_over
-        too_much = self.sum_over_minor is not None and before.total + facts.amount.amount > self.sum_over_minor
-        return too_many or too_much
-
-
-class DenyRule(Rule, tag="deny"):
-    """Somebody, or a country, that nothing is sold to. Upper and lower case of e-mails are the same."""
-
-    emails: tuple[str, ...] = ()
-    countries: tuple[str, ...] = ()
-    customers: tuple[str, ...] = ()
-
-    def fires(self, facts: Facts) -> bool:
-        denied = {email.casefold() for email in self.emails}
-        return (
-            facts.email.casefold() in denied or facts.country in self.countries or facts.customer_id in self.customers
-        )
-
-
-Rules = tuple[AmountRule | VelocityRule | DenyRule, ...]
+_COUNTED = [f"{name}_{what}_{window}" for name in DIMENSIONS for what in ("count", "amount") for window in WINDOWS]
+FEATURES: dict[str, type] = {
+    "kind": str,
+    "amount": int,
+    "currency": str,
+    "country": str,
+    "email": str,
+    "hour": int,
+    "account_age_days": int,
+    "balance_permille": int,
+    "new_payee": bool,
+    "denied": bool,
+    "denied_by": str,
+    **dict.fromkeys(_COUNTED, int),
+    **{f"{name}_failed_{window}": int for name in DIMENSIONS for window in ("1h", "24h")},
+    **{f"{name}_just_below_24h": int for name in DIMENSIONS},
+    **{f"{name}_customers_24h": int for name in DIMENSIONS if name != "customer"},
+}
+"""Every feature that a condition may name, with its type. docs/risk.md says what each means."""
 
 
 class Verdict(Message):
-    """`reasons` are the names of the rules that fired; `message` is for the customer, empty unless refused."""
+    """`message` is for the customer, empty unless refused."""
 
-    decision: Decision
-    reasons: list[str]
+    decision: str
+    score: int
+    reasons: list[Reason]
     message: str = ""
 
 
-def windows_of(rules: Rules) -> set[int]:
-    """The windows, in seconds, over which a customer's orders must be known."""
-    return {rule.window_s for rule in rules if isinstance(rule, VelocityRule)}
+def normal(value: str) -> str:
+    """A value as it is counted by: upper and lower case and spaces make no difference; a long one by its hash."""
+    plain = " ".join(value.casefold().split())
+    return plain if len(plain) <= VALUE_LENGTH else hashlib.sha256(plain.encode()).hexdigest()
 
 
-def decide(facts: Facts, rules: Rules) -> Verdict:
-    """Ask every rule; the gravest decision counts, and the first refusing rule's message is said."""
-    fired = [rule for rule in rules if rule.fires(facts)]
-    reasons = [rule.name for rule in fired]
-    decision = _gravest(rule.decision for rule in fired)
+def places_of(subject: Subject) -> dict[str, str]:
+    """By which dimensions this subject counts, and under which value of each."""
+    given = {name: getattr(subject, "customer_id" if name == "customer" else _FIELD[name]) for name in DIMENSIONS}
+    known = {name: normal(value) for name, value in given.items() if value}
+    if subject.payee:
+        known[PAIR] = normal(f"{subject.customer_id} {subject.payee}")
+    return known
+
+
+_FIELD = {"account": "account_id", "card": "card", "payee": "payee", "address": "address"}
+
+
+def denials_of(subject: Subject) -> dict[str, str]:
+    """What the deny list is asked for."""
+    given = {
+        "email": subject.email,
+        "country": subject.country,
+        "customer": subject.customer_id,
+        "account": subject.account_id,
+        "card": subject.card,
+        "payee": subject.payee,
+    }
+    return {kind: normal(value) for kind, value in given.items() if value}
+
+
+def own_features(subject: Subject, at: datetime) -> dict[str, Any]:
+    """The features that need no history."""
+    opened = subject.account_opened_at
+    return dict(
+        kind=subject.kind,
+        amount=subject.amount.amount,
+        currency=subject.amount.currency,
+        country=subject.country or "",
+        email=subject.email.casefold(),
+        hour=at.hour,
+        account_age_days=UNKNOWN if opened is None else max((at - opened) // timedelta(days=1), 0),
+        balance_permille=_share(subject.amount.amount, subject.balance),
+    )
+
+
+def _share(amount: int, balance: int | None) -> int:
+    """What part of a balance an amount is, in permille; of an empty one all of it."""
+    if balance is None:
+        return UNKNOWN
+    return amount * 1000 // balance if balance > 0 else 1000
+
+
+def decide(fired: Sequence[tuple[Rule, Reason]], content: Draft) -> Verdict:
+    """The gravest action counts, and the sum of the scores; an `accept` outweighs the sum, but no other action."""
+    score = sum(rule.score for rule, _ in fired)
+    actions = [rule.action for rule, _ in fired if rule.action is not None]
+    by_score = "refuse" if score >= content.refuse_at else "review" if score >= content.review_at else "accept"
+    decision = max(actions, key=GRAVITY.__getitem__) if actions else by_score
+    if actions and decision != "accept":
+        decision = max(decision, by_score, key=GRAVITY.__getitem__)
     if decision != "refuse":
-        return Verdict(decision=decision, reasons=reasons)
-    message = next(rule.message for rule in fired if rule.decision == "refuse")
-    return Verdict(decision=decision, reasons=reasons, message=message)
-
-
-def _gravest(decisions: Iterable[Decision]) -> Decision:
-    return max(decisions, key=GRAVITY.__getitem__, default="accept")
+        return Verdict(decision=decision, score=score, reasons=[reason for _, reason in fired])
+    said = [rule.message for rule, _ in fired if rule.action == "refuse"]
+    message = (said[0] if said else "") or REFUSED
+    return Verdict(decision=decision, score=score, reasons=[reason for _, reason in fired], message=message)

@@ -24,10 +24,11 @@ from typing import Any
 from scripts.plan import SERVICES
 from scripts.postgresql import cluster
 from scripts.processes import CannotStart, wait_until
-from tests.chaos import ledger, nemesis, report, verdict
+from tests.chaos import ledger, money, nemesis, report, verdict
 from tests.chaos.customers import Customer
 from tests.chaos.pauses import Pauses
 from tests.chaos.person import Journal, Person
+from tests.chaos.savers import Saver, in_a_circle
 from tests.chaos.wishes import ON_GIFT_CARD
 from tests.e2e.system import OPERATOR, System
 
@@ -36,6 +37,7 @@ SETTINGS = {
     "SAGA_LEASE_MS": f"{LEASE_S * 1000:.0f}",
     "SAGA_STEP_TIMEOUT_MS": "4000",
     "CARRIER_AUTO_S": "2",
+    "BANK_AUTO_S": "2",
     "LOG_LEVEL": "INFO",
 }
 INSTANCES = 2
@@ -142,17 +144,22 @@ def _play(wishes: Wishes, system: System, source: ledger.Source) -> Facts:
     for customer in customers:
         gift = {"customer_id": customer.sign_up(), "amount": {"amount": ON_GIFT_CARD, "currency": "EUR"}}
         customer.gift_card = desk.ask("POST", "/v1/gift-cards", f"gift-{customer.name}", json=gift).json()["id"]
+    savers = [Saver(wishes.seed, number, system.url, desk, journal) for number in range(-(-wishes.customers // 2))]
+    for saver in savers:
+        saver.open_account()
+    in_a_circle(savers)
     acts = nemesis.plan(wishes.seed, wishes.seconds, LEASE_S, units)
     breaker = nemesis.Nemesis(system, acts, wishes.folder / verdict.ACTS)
     pauses = Pauses(system, breaker)
-    with _buying(customers):
+    with _going_on([*customers, *savers]):
         breaker.play(wishes.seconds, meanwhile=pauses.look)
     print(f"{len(breaker.done)} acts done; waiting for the ends", flush=True)
     settled_s = _settle(source)
     pauses.look(now=True)
     audit = _audit(desk)
     run = verdict.Run.read(source)
-    found = {**ledger.check(run.books), **verdict.check(run), "GET /v1/audit holds": audit}
+    books = {**ledger.check(run.books), **money.check(run.money)}
+    found = {**books, **verdict.check(run), "GET /v1/audit holds": audit, "GET /v1/ledger/verify holds": _verify(desk)}
     return Facts(wishes, run, found, settled_s, pauses.longest)
 
 
@@ -177,10 +184,10 @@ def _variant(sku: str, size: str, price: int) -> dict[str, Any]:
 
 
 @contextmanager
-def _buying(customers: list[Customer]) -> Iterator[None]:
-    """Customers in threads of their own; at the end they follow what they have begun."""
+def _going_on(people: list[Customer | Saver]) -> Iterator[None]:
+    """People in threads of their own; at the end they follow what they have begun."""
     closing = threading.Event()
-    threads = [threading.Thread(target=each.shop_until, args=(closing,), daemon=True) for each in customers]
+    threads = [threading.Thread(target=each.go_on_until, args=(closing,), daemon=True) for each in people]
     for thread in threads:
         thread.start()
     try:
@@ -200,9 +207,22 @@ def _settle(source: ledger.Source) -> float | None:
         books = ledger.read(source)
         moving = ledger.sagas_ended(books), ledger.nothing_left_over(books), ledger.mails_agree(books)
         on_the_road = any(each["status"] not in ("delivered", "cancelled") for each in books.bookings)
-        return not on_the_road and not any(any(found) for found in moving)
+        return not on_the_road and not any(any(found) for found in moving) and _money_settled(source)
 
     return time.monotonic() - begun if wait_until(settled, ENDS_S, every_s=0.5) else None
+
+
+def _money_settled(source: ledger.Source) -> bool:
+    books = money.read(source)
+    moving = money.transactions_ended(books), money.nothing_on_its_way(books), money.mails_agree(books)
+    return not any(any(found) for found in moving)
+
+
+def _verify(desk: Person) -> list[str]:
+    """What the ledger finds in itself, and whether debits equal credits."""
+    found = desk.ask("GET", "/v1/ledger/verify").json()
+    broken = [f"{each['what']} {each['id']}: {each['text']}" for each in found["broken"]]
+    return broken if desk.ask("GET", "/v1/ledger/trial-balance").json()["holds"] else [*broken, "trial balance"]
 
 
 def _audit(desk: Person) -> list[str]:

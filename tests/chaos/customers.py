@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from tests.chaos.person import PATIENCE_S, GaveUp, Journal, Person
+from tests.chaos.person import PASSWORD, PATIENCE_S, GaveUp, Journal, Person
 from tests.chaos.wishes import Wish
 
 ADDRESS = {"name": "Ada", "line1": "1 Street", "city": "Delft", "postal_code": "2611", "country": "NL"}
-PASSWORD = "a-long-password"
 BLOCKED = "blocked@rialto.example"  # whom the risk rules of config.yaml refuse
 POLL_S = 0.5
 THINK_S = 1.0
@@ -32,14 +31,7 @@ class Customer(Person):
         self.chance = random.Random(f"{seed}:{name}")
         self.skus, self.desk, self.orders, self.gift_card = skus, desk, 0, ""
 
-    def sign_up(self) -> str:
-        """Answers the customer's id."""
-        person = {"email": self.email, "password": PASSWORD, "name": "Ada"}
-        self.ask("POST", "/v1/users", f"{self.name}-account", json=person)
-        self.log_in()
-        return str(self.ask("GET", "/v1/me").json()["id"])
-
-    def shop_until(self, closing: threading.Event) -> None:
+    def go_on_until(self, closing: threading.Event) -> None:
         """Buy again and again; an order that was begun is followed to its end."""
         while not closing.is_set():
             try:

@@ -21,8 +21,21 @@ from typing import Any
 import psycopg2
 import psycopg2.extras
 
-SERVICES = ("orders", "inventory", "payments", "shipping", "notifications", "carts", "risk", "products", "users")
-COMPANIES = ("acquirer", "carrier")
+SERVICES = (
+    "orders",
+    "inventory",
+    "payments",
+    "shipping",
+    "notifications",
+    "carts",
+    "risk",
+    "products",
+    "users",
+    "accounts",
+    "transactions",
+    "support",
+)
+COMPANIES = ("acquirer", "carrier", "bank")
 UNSETTLED = ("pending", "rejecting", "cancelling")
 KEPT = ("confirmed", "shipped", "delivered", "returned")
 """States in which an order stands: what of it was not given back is paid, and the customer has it."""
@@ -68,43 +81,59 @@ class Books:
     moved: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # order -> kind -> cents
     gift_cards: dict[str, Row] = field(default_factory=dict)
     gifts: list[Row] = field(default_factory=list)  # movements of gift cards
+    posted: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))  # subject -> account -> cents
     authorizations: list[Row] = field(default_factory=list)
     bookings: list[Row] = field(default_factory=list)
     mails: Counter[str] = field(default_factory=Counter)  # subjects, as delivered
     leftovers: dict[str, Counter[str]] = field(default_factory=dict)
 
 
+POSTED = """
+    SELECT e.subject, p.account_id, sum(p.amount) AS amount FROM entry e JOIN posting p ON p.entry_id = e.id
+    WHERE e.phase IN ('posted', 'settled') GROUP BY e.subject, p.account_id
+"""
+
+
 def read(source: Source) -> Books:
     books = Books()
     books.orders = {row["id"]: row for row in source.rows("orders", "SELECT * FROM orders")}
     for order in books.orders.values():
-        order["lines"] = _json(order["lines"])
+        order["lines"] = from_json(order["lines"])
     books.sagas = source.rows("orders", "SELECT * FROM saga")
     for saga in books.sagas:
-        saga["cause"], saga["context"] = _json(saga["cause"]), _json(saga["context"])
-        saga["created_at"], saga["updated_at"] = _moment(saga["created_at"]), _moment(saga["updated_at"])
+        saga["cause"], saga["context"] = from_json(saga["cause"]), from_json(saga["context"])
+        saga["created_at"], saga["updated_at"] = moment(saga["created_at"]), moment(saga["updated_at"])
     books.keys = source.rows("orders", "SELECT key, result FROM inbox WHERE command = 'place' AND state = 'ok'")
     books.stock = {row["sku"]: row for row in source.rows("inventory", "SELECT * FROM stock")}
     for row in source.rows("inventory", "SELECT sku, kind, quantity FROM movement"):
         _note(books, **row)
     books.reservations = source.rows("inventory", "SELECT * FROM reservation")
     for row in books.reservations:
-        row["lines"] = _json(row["lines"])
+        row["lines"] = from_json(row["lines"])
     books.amendments = source.rows("orders", "SELECT * FROM amendment")
     for row in books.amendments:
-        row["data"] = _json(row["data"])
-    books.payments = source.rows("payments", "SELECT * FROM part")
+        row["data"] = from_json(row["data"])
+    others = {row["id"] for row in source.rows("transactions", "SELECT id FROM transactions")}  # money.py counts these
+    books.payments = _orders_own(source.rows("payments", "SELECT * FROM part"), "order_id", others)
     books.gift_cards = {row["id"]: row for row in source.rows("payments", "SELECT * FROM gift_card")}
     books.gifts = source.rows("payments", "SELECT * FROM gift_card_movement")
-    books.authorizations = source.rows("acquirer", "SELECT * FROM authorizations")
+    for row in source.rows("accounts", POSTED):
+        books.posted[row["subject"]][row["account_id"]] += int(row["amount"])
+    authorizations = source.rows("acquirer", "SELECT * FROM authorizations")
+    books.authorizations = _orders_own(authorizations, "reference", others)
     movements = "SELECT m.kind, m.amount, a.reference FROM movements m JOIN authorizations a ON a.payment = m.payment"
-    for row in source.rows("acquirer", movements):
+    for row in _orders_own(source.rows("acquirer", movements), "reference", others):
         books.moved[row["reference"]][row["kind"]] += row["amount"]
     books.bookings = source.rows("carrier", "SELECT * FROM bookings")
-    books.mails = Counter(_subjects(source.folder / "mail"))
+    books.mails = Counter(subjects(source.folder / "mail"))
     for service in SERVICES:
         books.leftovers[service] = _leftovers(source, service)
     return books
+
+
+def _orders_own(rows: list[Row], name: str, others: set[str]) -> list[Row]:
+    """Those that are not about a transaction."""
+    return [row for row in rows if row[name] not in others]
 
 
 def _note(books: Books, sku: str, kind: str, quantity: int) -> None:
@@ -126,17 +155,17 @@ def _leftovers(source: Source, service: str) -> Counter[str]:
     return Counter({what: source.rows(service, query)[0]["n"] for what, query in counts.items()})
 
 
-def _subjects(folder: Path) -> Iterator[str]:
+def subjects(folder: Path) -> Iterator[str]:
     for name in ("new", "cur"):
         for path in (folder / name).glob("*"):
             yield " ".join(str(message_from_bytes(path.read_bytes())["Subject"]).split())
 
 
-def _json(value: Any) -> Any:
+def from_json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def _moment(value: Any) -> datetime:
+def moment(value: Any) -> datetime:
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
@@ -317,6 +346,37 @@ def gift_cards_add_up(books: Books) -> Iterator[str]:
             yield f"gift card {card_id} has {has}, its movements make {wanted}"
 
 
+EARNED = ("sales", "tax_payable", "shipping_income")
+
+
+def ledger_agrees(books: Books) -> Iterator[str]:
+    """Debits are credits; of each order it has what the order came to, and where that money is by the acquirer's own
+    books; and it owes what is on gift cards."""
+    if total := sum(sum(accounts.values()) for accounts in books.posted.values()):
+        yield f"debits are {total} more than credits"
+    kept = _kept(books)
+    subjects = {f"order:{order_id}" for order_id in books.orders.keys() | kept.keys()}
+    for subject in subjects | {each for each in books.posted if each.startswith("order:")}:
+        order_id, by_role = subject.removeprefix("order:"), Counter[str]()
+        for account_id, amount in books.posted[subject].items():
+            by_role[account_id.partition(".")[0]] += amount
+        order, moved = books.orders.get(order_id), books.moved[order_id]
+        due = _due(books, order) if order and order["status"] in KEPT else 0
+        by_card = moved["capture"] - moved["refund"]
+        wanted = {"earned": due, "by card": by_card, "by gift card": kept[order_id] - by_card}
+        has = {
+            "earned": -sum(by_role[role] for role in EARNED),
+            "by card": by_role["acquirer_receivable"],
+            "by gift card": by_role["gift_cards"],
+        }
+        if has != wanted:
+            yield f"order {order_id} ({_status(order)}): the ledger has {has}, it is {wanted}"
+    owed = -sum(accounts["gift_cards.EUR"] for accounts in books.posted.values())
+    on_cards = sum(card["available"] + card["held"] for card in books.gift_cards.values())
+    if owed != on_cards:
+        yield f"the ledger owes {owed} on gift cards, there are {on_cards} on them"
+
+
 def parcels_agree(books: Books) -> Iterator[str]:
     """Each order that is kept has one parcel, and no other has one that is not called off."""
     live = Counter(each["reference"] for each in books.bookings if each["status"] != "cancelled")
@@ -336,7 +396,8 @@ TOLD = {
     "exchange": [(ANY, "Your exchange of order {}")],
 }
 """Of which states of an amendment its customer is told, with which subject."""
-MOVES = re.compile(r"Your order \w+ (is on its way|was delivered)")
+MOVES = re.compile(r"Your (order \w+ (is on its way|was delivered)|(deposit|withdrawal|transfer|reversal) is \w+)")
+"""Subjects of mails that are not counted here: of parcels, and of transactions."""
 
 
 def mails_agree(books: Books) -> Iterator[str]:
@@ -367,7 +428,7 @@ def mails_agree(books: Books) -> Iterator[str]:
 
 def keys_agree(books: Books) -> Iterator[str]:
     """Each order was made under one key, and each key made one order."""
-    orders = Counter(_json(row["result"]) for row in books.keys)
+    orders = Counter(from_json(row["result"]) for row in books.keys)
     for order_id in orders.keys() | books.orders.keys():
         if orders[order_id] != 1 or order_id not in books.orders:
             there = "is there" if order_id in books.orders else "is not there"
@@ -390,6 +451,7 @@ CHECKS: dict[str, Callable[[Books], Iterator[str]]] = {
     "nothing oversold": nothing_oversold,
     "every captured cent is an order's or given back": money_adds_up,
     "gift cards add up": gift_cards_add_up,
+    "the ledger has each order": ledger_agrees,
     "one parcel for each order": parcels_agree,
     "one mail for each end": mails_agree,
     "one order for each key": keys_agree,

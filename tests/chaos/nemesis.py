@@ -23,7 +23,7 @@ PAUSE_S = (1.0, 6.0)  # between two acts
 STOP_BEYOND_LEASE_S = (1.0, 5.0)
 BROKER_REST_S = 40.0  # the least time between two ends of the broker
 FIRST_ACT_S = 3.0
-COMPANIES = ("acquirer-1", "carrier-1")
+COMPANIES = ("acquirer-1", "carrier-1", "bank-1")
 BROKER = "broker-1"
 
 

@@ -16,6 +16,7 @@ AGAIN = (429, 500, 502, 503, 504)  # asked again with the same key, as the API's
 IN_PROGRESS = "orders.in_progress"  # and so is this: something else is being done to the order
 ANSWER_S = 20.0
 PAUSE_S = (0.2, 3.0)  # between two attempts: the first, doubled up to the second
+PASSWORD = "a-long-password"
 PATIENCE_S = 120.0  # before somebody gives up asking
 
 
@@ -42,6 +43,13 @@ class Person:
     def __init__(self, name: str, email: str, password: str, url: str, journal: Journal) -> None:
         self.name, self.email, self.password, self.journal = name, email, password, journal
         self.http = httpx.Client(base_url=url, timeout=ANSWER_S)
+
+    def sign_up(self) -> str:
+        """Answers the customer's id."""
+        person = {"email": self.email, "password": self.password, "name": "Ada"}
+        self.ask("POST", "/v1/users", f"{self.name}-account", json=person)
+        self.log_in()
+        return str(self.ask("GET", "/v1/me").json()["id"])
 
     def log_in(self) -> None:
         self.http.headers.pop("Authorization", None)

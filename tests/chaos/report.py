@@ -34,6 +34,7 @@ def write(facts: Facts) -> str:
         "",
         *_acts(facts),
         *_orders(facts),
+        *_transactions(facts),
         *_sagas(facts),
         *_hub(facts),
         *_checks(facts),
@@ -87,6 +88,23 @@ def _orders(facts: Facts) -> list[str]:
         "",
         f"Answers that made customers ask again with the same key: {_listed(troubles)}; without an answer: {silent};",
         f"given up: {gave_up}.",
+        "",
+    ]
+
+
+def _transactions(facts: Facts) -> list[str]:
+    rows = facts.run.money.transactions.values()
+    ends = Counter(f"{row['kind']}, {row['status']}" for row in rows)
+    causes = Counter(row["reason_code"] for row in rows if row["status"] == "rejected")
+    asked = Counter(line["key"] for line in verdict.told(facts.run, "moved"))
+    entries = len(facts.run.money.entries)
+    return [
+        "| transactions | count |",
+        "|---|---|",
+        *(f"| {end} | {count} |" for end, count in sorted(ends.items())),
+        *(f"| rejected with `{code}` | {count} |" for code, count in causes.most_common()),
+        f"| asked for again, when they had ended | {sum(count > 1 for count in asked.values())} |",
+        f"| entries in the ledger | {entries} |",
         "",
     ]
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import money
 from tests.chaos.ledger import Books, Source, read
 from tests.chaos.nemesis import Act
 
@@ -16,7 +17,7 @@ ENDS_WITHIN_S = 120.0
 """The longest that a saga may take besides the time in which an act held it up."""
 RECOVERY_S = 30.0
 """How long after a process came back what it broke may still come out as unknown."""
-UNKNOWN_CODES = ("saga.deadline", "saga.attempts")
+UNKNOWN_CODES = ("saga.deadline", "saga.attempts", "orders.not_screened", "transactions.not_screened")
 """Causes that say that something did not answer: only an act explains them."""
 
 AFTER = {
@@ -35,6 +36,7 @@ class Run:
     """What is known of a run when it is over. `scarce`: skus of which there may be too few."""
 
     books: Books
+    money: money.MoneyBooks
     journal: list[dict[str, Any]]
     acts: list[Act]
     scarce: frozenset[str]
@@ -46,7 +48,7 @@ class Run:
         journal = _lines(source.folder / JOURNAL)
         scarce = frozenset(sku for line in journal if line["what"] == "stocked" for sku in line["scarce"])
         acts = [Act(**line) for line in _lines(source.folder / ACTS)]
-        return cls(read(source), journal, acts, scarce, stops_hold_up_all=source.pg_uri is None)
+        return cls(read(source), money.read(source), journal, acts, scarce, stops_hold_up_all=source.pg_uri is None)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -207,11 +209,11 @@ def sagas_ended_in_time(run: Run) -> Iterator[str]:
     for saga in _ended(run):
         took_s = (saga["updated_at"] - saga["created_at"]).total_seconds() - _held_up_s(run, saga)
         if took_s > ENDS_WITHIN_S:
-            yield f"saga {saga['id']} of order {saga['key']} took {took_s:.1f} s"
+            yield f"saga {saga['id']} of {saga['key']} took {took_s:.1f} s"
 
 
 def _ended(run: Run) -> list[dict[str, Any]]:
-    return [saga for saga in run.books.sagas if saga["status"] in ("completed", "compensated")]
+    return [saga for saga in (*run.books.sagas, *run.money.sagas) if saga["status"] in ("completed", "compensated")]
 
 
 def _held_up_s(run: Run, saga: dict[str, Any]) -> float:
@@ -228,6 +230,68 @@ def _held_up_s(run: Run, saga: dict[str, Any]) -> float:
     return held_up
 
 
+# --- money
+
+
+MONEY_AFTER = {
+    "": {"pending", "in_review", *money.FINAL},
+    "pending": {"in_review", *money.FINAL},
+    "in_review": {*money.FINAL},
+    "completed": {"reversed"},
+}
+"""What a transaction may become once a customer was told that it is this."""
+
+
+def money_answers_were_true(run: Run) -> Iterator[str]:
+    """Each key that a customer sent led to one transaction, however often it was sent; nobody else began any."""
+    made = {row["key"].rpartition(":")[2]: row["result"].strip('"') for row in run.money.keys}
+    for line in told(run, "moved"):
+        if line["status"] not in (201, 202):
+            yield f"key {line['key']} was answered with status {line['status']} ({line['code']})"
+        elif made.get(line["key"]) != line["transaction"]:
+            yield f"key {line['key']} was answered with {line['transaction']}, the books say {made.get(line['key'])}"
+    wanted = {line["key"] for line in told(run, "moves")}
+    for key, transaction in made.items():
+        if key not in wanted:
+            yield f"transaction {transaction} was made under a key that no customer sent: {key}"
+    for line in told(run, "reversed"):
+        reverses = run.money.transactions.get(line["transaction"], {}).get("reverses")
+        if line["status"] not in (201, 202) or reverses != line["of"]:
+            yield f"the reversal of {line['of']} was answered with {line['status']}, {line['transaction']}"
+
+
+def money_only_moved_on(run: Run) -> Iterator[str]:
+    """What customers saw of a transaction, and what it is in the end, follow each other."""
+    ways: dict[str, list[str]] = {}
+    for line in told(run, "watched"):
+        ways.setdefault(line["transaction"], [""]).append(line["status"])
+    for transaction_id, way in ways.items():
+        row = run.money.transactions.get(transaction_id)
+        for before, after in pairwise([*way, row["status"] if row else "nothing"]):
+            if before != after and after not in MONEY_AFTER.get(before, ()):
+                yield f"transaction {transaction_id} was {before}, then {after}"
+
+
+def money_causes_are_explained(run: Run) -> Iterator[str]:
+    """Each rejection was meant by the load, or follows from an act; and what had to be rejected was."""
+    moves = {line["key"]: line for line in told(run, "moves")}
+    keys = {row["result"].strip('"'): row["key"].rpartition(":")[2] for row in run.money.keys}
+    sagas = {saga["key"]: saga for saga in run.money.sagas}
+    for row in run.money.transactions.values():
+        move = moves.get(keys.get(row["id"], ""))
+        comes_to = move["comes_to"] if move else ["completed", "accounts.insufficient_funds"]
+        came_to = row["reason_code"] if row["status"] == "rejected" else "completed"
+        if came_to in comes_to:
+            continue
+        saga = sagas.get(row["id"])
+        if came_to in UNKNOWN_CODES and saga is not None:
+            if overlapping(run, saga["created_at"].timestamp(), saga["updated_at"].timestamp()):
+                continue
+            yield f"{row['kind']} {row['id']} came to {came_to}, while nothing was broken"
+        else:
+            yield f"{row['kind']} {row['id']} came to {came_to}, meant was {comes_to[0]}"
+
+
 CHECKS = {
     "answers were true": answers_were_true,
     "states only moved on": states_only_moved_on,
@@ -235,6 +299,9 @@ CHECKS = {
     "amendments were answered truly": amendments_were_answered_truly,
     "no answer was an internal error": nothing_failed_inside,
     "every refusal is explained": causes_are_explained,
+    "answers about money were true": money_answers_were_true,
+    "transactions only moved on": money_only_moved_on,
+    "every rejection of a transaction is explained": money_causes_are_explained,
     f"every saga ended within {ENDS_WITHIN_S:.0f} s": sagas_ended_in_time,
 }
 

@@ -47,12 +47,12 @@ class Wish:
         after_s = chance.uniform(*CANCELS_AFTER_S)
         return cls(
             lines={sku: chance.choice((1, 1, 1, 2)) for sku in chance.sample(skus, 2)},
-            way=_one(chance, WAYS),
-            card=_one(chance, {card: share for card, (share, _) in CARDS.items()}),
-            decision=_one(chance, DECISIONS),
+            way=one(chance, WAYS),
+            card=one(chance, {card: share for card, (share, _) in CARDS.items()}),
+            decision=one(chance, DECISIONS),
             cancel_after_s=after_s if chance.random() < CANCELS else None,
-            later=_one(chance, LATER),
-            later_card=_one(chance, {card: share for card, (share, _) in CARDS.items()}),
+            later=one(chance, LATER),
+            later_card=one(chance, {card: share for card, (share, _) in CARDS.items()}),
             refund_to=chance.choice(("original", "gift_card")),
             accepted=chance.random() < 0.8,
             restocked=chance.random() < 0.7,
@@ -81,6 +81,6 @@ class Wish:
         return {"card": card, "gift_card": gift, "split": {"type": "split", "parts": [part, card]}}[self.way]
 
 
-def _one(chance: random.Random, shares: dict[str, int]) -> str:
+def one(chance: random.Random, shares: dict[str, int]) -> str:
     (one,) = chance.choices(list(shares), list(shares.values()))
     return one

@@ -4,8 +4,8 @@ A point is named by where it is passed (`payments.capture`, or `saga` for the en
 and how often the flow passed such a one there before: `payments.capture commit.before 2`. Names do not depend on the
 order in which green threads run, so a flow that is run once tells where all later ones can die.
 
-A flow is all that happens under one trace id, together with the events about its order. What is done for many flows
-at once belongs to none: relays are a flow of their own, polls and timers are not counted.
+A flow is all that happens under one trace id, together with the events about its order or transaction. What is done
+for many flows at once belongs to none: relays are a flow of their own, polls and timers are not counted.
 """
 
 import sys
@@ -21,7 +21,7 @@ from nameko.containers import ServiceContainer
 from chassis import faults
 from chassis.context import from_context_data
 from chassis.outbox import Relay
-from tests.faults.world import Case, Flow, World
+from tests.faults.world import Flow, World
 
 RELAY, SAGA, SHARED = "relay", "saga", "shared"
 KINDS = {
@@ -29,6 +29,8 @@ KINDS = {
     for what in (faults.COMMIT, faults.PUBLISH, faults.ACK, faults.OUTSIDE)
     for when in ("before", "after")
 }
+SUBJECTS = ("order_id", "subject_id", "payout_id", "aggregate_id")
+"""Where an event says what it is about: the first of these that it has."""
 _here: ContextVar[tuple[str, str] | None] = ContextVar("here", default=None)
 
 
@@ -45,7 +47,7 @@ class Points:
         self.named: dict[str, list[str]] = {}
         self.deaths: dict[str, str] = {}
         self.died: set[str] = set()
-        self._flow_of_order: dict[str, str] = {}
+        self._flow_of: dict[str, str] = {}
 
     def watch(self, flow: str, dies_at: str | None = None) -> None:
         """Count this flow's points from now on; `dies_at`: the name of the one at which it dies, once."""
@@ -53,9 +55,9 @@ class Points:
         if dies_at is not None:
             self.deaths[flow] = dies_at
 
-    def own(self, flow: str, order_id: str) -> None:
-        """Events about this order belong to the flow, whatever trace they bring."""
-        self._flow_of_order[order_id] = flow
+    def own(self, flow: str, subject: str) -> None:
+        """Events about this order or transaction belong to the flow, whatever trace they bring."""
+        self._flow_of[subject] = flow
 
     def __call__(self, point: str) -> None:
         flow, where = self._where()
@@ -78,8 +80,8 @@ class Points:
     def enter(self, worker_ctx: Any) -> None:
         """Note for this green thread what it does, and for which flow."""
         payload = worker_ctx.args[0] if worker_ctx.args and isinstance(worker_ctx.args[0], dict) else {}
-        of_order = self._flow_of_order.get(payload.get("order_id", ""))
-        flow = of_order or from_context_data(worker_ctx.data).trace_id
+        subject = next((payload[name] for name in SUBJECTS if name in payload), "")
+        flow = self._flow_of.get(subject) or from_context_data(worker_ctx.data).trace_id
         _here.set((flow, f"{worker_ctx.service_name}.{worker_ctx.entrypoint.method_name}"))
 
 
@@ -113,12 +115,12 @@ def armed(monkeypatch: Any, die: Callable[[str], None]) -> Points:
     return points
 
 
-def begin(points: Points, world: World, flow: Flow, case: Case) -> None:
+def begin(points: Points, world: World, flow: Flow, case: Any) -> None:
     """Begin a flow whose points are watched. Events about its order are its own as soon as the order is known."""
-    if case.order_id:
-        points.own(case.trace, case.order_id)
+    if case.subject:
+        points.own(case.trace, case.subject)
     flow.begin(world, case)
-    points.own(case.trace, case.order_id)
+    points.own(case.trace, case.subject)
 
 
 def place_of(name: str) -> str:
@@ -131,7 +133,8 @@ def miscounted(flow: Flow, names: Iterable[str]) -> set[str]:
     Relays may come to it or not."""
     places = {place_of(name) for name in names}
     own = {place for place in places if not place.endswith(f".{RELAY}")}
-    return (own ^ set(flow.through)) | (KINDS - {name.split()[1] for name in names})
+    kinds = {kind for kind in KINDS if flow.outside or not kind.startswith(faults.OUTSIDE)}
+    return (own ^ set(flow.through)) | (kinds - {name.split()[1] for name in names})
 
 
 def die_here(name: str) -> None:

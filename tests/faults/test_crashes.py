@@ -1,13 +1,19 @@
 """A green thread dies at each point that a flow passes: the flow ends as if it had not."""
 
+from typing import Any
+
 import pytest
 
+from tests.faults.banking import Bank
 from tests.faults.flows import FLOWS
+from tests.faults.money_flows import DEPOSIT, MONEY_FLOWS, WITHDRAWAL
 from tests.faults.points import Points, armed, begin, die_here, miscounted
-from tests.faults.world import LEASE, Case, Flow, World, in_turns, settled
+from tests.faults.world import LEASE, Flow, World, in_turns, settled
 from tests.sandboxes import wait_until
 
 AT_ONCE = 30
+MONEY_ON = [*(("sqlite", flow) for flow in MONEY_FLOWS), ("postgresql", DEPOSIT), ("postgresql", WITHDRAWAL)]
+"""Which flows of money are tried on which database."""
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def points_of(world: World, points: Points, flow: Flow) -> list[str]:
     return settled(lambda: list(points.named[case.trace]))
 
 
-def wait_for_deaths(points: Points, cases: list[Case]) -> None:
+def wait_for_deaths(points: Points, cases: list[Any]) -> None:
     def alive() -> list[str]:
         return [points.deaths[case.trace] for case in cases if case.trace not in points.died]
 
@@ -35,8 +41,7 @@ def wait_for_deaths(points: Points, cases: list[Case]) -> None:
         raise AssertionError(f"nobody came to {alive()}") from None
 
 
-@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
-def test_a_flow_ends_as_it_should_wherever_a_green_thread_dies(world: World, points: Points, flow: Flow) -> None:
+def die_everywhere(world: World, points: Points, flow: Flow) -> None:
     names = points_of(world, points, flow)
     assert miscounted(flow, names) == set()
     print(f"{flow.name}: {len(names)} points")
@@ -52,3 +57,18 @@ def test_a_flow_ends_as_it_should_wherever_a_green_thread_dies(world: World, poi
         for case, name in zip(cases, some, strict=True):
             world.assert_holds(flow, case, name)
     world.assert_adds_up()
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_a_flow_ends_as_it_should_wherever_a_green_thread_dies(world: World, points: Points, flow: Flow) -> None:
+    die_everywhere(world, points, flow)
+
+
+@pytest.mark.parametrize(
+    ("database_uri", "flow"),
+    MONEY_ON,
+    indirect=["database_uri"],
+    ids=[f"{flow.name}-{database}" for database, flow in MONEY_ON],
+)
+def test_a_transaction_ends_as_it_should_wherever_a_green_thread_dies(bank: Bank, points: Points, flow: Flow) -> None:
+    die_everywhere(bank, points, flow)

@@ -15,6 +15,7 @@ import eventlet
 from chassis.errors import OutcomeUnknown
 from chassis.rpc import Proxy
 from chassis.types import service_of
+from contracts.accounts import AccountsApi
 from contracts.carts import CartsApi
 from contracts.inventory import InventoryApi
 from contracts.notifications import NotificationsApi
@@ -22,6 +23,7 @@ from contracts.orders import OrdersApi
 from contracts.payments import PaymentsApi
 from contracts.products import ProductsApi
 from contracts.shipping import ShippingApi
+from contracts.transactions import TransactionsApi
 from contracts.users import UsersApi
 from edge.audit import Auditor
 from tests.sandboxes import wait_until
@@ -48,6 +50,11 @@ class Case:
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     order_id: str = ""
     gift_card: str = ""
+
+    @property
+    def subject(self) -> str:
+        """What the flow's events are about."""
+        return self.order_id
 
     @property
     def dearer(self) -> str:
@@ -81,13 +88,16 @@ class Flow:
     """`before` is done first and undisturbed; from `begin` on it may die at any point.
 
     `through`: all places at which points of it are passed, as these are named (see points.py), except relays.
+    `outside`: another company is asked. `sagas` counts those of a flow of money, with those of `before`.
     """
 
     name: str
-    begin: Callable[["World", Case], None]
-    end: End
+    begin: Callable[[Any, Any], None]
+    end: Any
     through: tuple[str, ...]
-    before: Callable[["World", Case], None] = lambda world, case: None
+    before: Callable[[Any, Any], None] = lambda world, case: None
+    outside: bool = True
+    sagas: int = 1
 
 
 class World:
@@ -97,7 +107,7 @@ class World:
         self.shop = shop
         self.clock = timedelta()
 
-    def ask(self, trace: str, method: Callable[..., Any], **arguments: Any) -> Any:
+    def ask(self, trace: str, method: Callable[..., Any], /, **arguments: Any) -> Any:
         give_up_at = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -110,7 +120,7 @@ class World:
                     raise
                 eventlet.sleep(0.1)
 
-    def look(self, method: Callable[..., Any], **arguments: Any) -> Any:
+    def look(self, method: Callable[..., Any], /, **arguments: Any) -> Any:
         return self.ask("look", method, **arguments)
 
     def cases(self, flow: Flow, count: int) -> list[Case]:
@@ -248,7 +258,7 @@ class World:
         nobody = SimpleNamespace(context_data={})
         services = [
             Proxy(self.shop.client, api, nobody, timeout_s=20.0)
-            for api in (OrdersApi, InventoryApi, PaymentsApi, ShippingApi)
+            for api in (OrdersApi, InventoryApi, PaymentsApi, ShippingApi, TransactionsApi, AccountsApi)
         ]
         audit = Auditor(*services, settle=timedelta()).run()
         broken = [check for check in audit.checks if not check.holds or check.in_flight]

@@ -9,8 +9,6 @@ from hypothesis import seed, settings
 from hypothesis.internal.conjecture import engine
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-pytest.register_assert_rewrite("tests.machines.order_checks", "tests.machines.order_desk")
-
 SEED = os.environ.get("MACHINES_SEED")
 """Without a seed the examples are the same in every run; with one, others."""
 

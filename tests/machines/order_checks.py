@@ -37,6 +37,7 @@ AMENDMENT_MOVES = {
     "expired": set(),
 }
 ENDED = ("completed", "compensated")
+FAILED = ("rejected", "expired")
 LAST = ("rejected", "cancelled")
 EVENTS = {"change": "order_changed", "return": "return_settled", "exchange": "exchange_settled"}
 TOLD_OF = {"change": ("settled",), "return": ("settled",), "exchange": ("waiting", "settling", "settled", "expired")}
@@ -128,6 +129,15 @@ def events_of_an_order_are_numbered_without_gap_or_repeat(books: Books) -> None:
     assert {event.aggregate_id for event in books.events} <= books.orders.keys()
 
 
+def what_came_to_nothing_is_told_as_it_ends(books: Books) -> None:
+    told = [json.loads(event.payload) for event in books.events if event.event == "amendment_failed"]
+    failed = [row for row in books.amendments if row.status in FAILED]
+    said = sorted((each["order_id"], each["amendment_id"], each["kind"]) for each in told)
+    assert said == sorted((row.order_id, row.id, row.kind) for row in failed)
+    codes = {each["amendment_id"]: each["reason_code"] for each in told}
+    assert all(row.reason_code == codes[row.id] for row in failed if row.kind != "exchange" or row.status != "expired")
+
+
 def each_key_began_one_thing_and_each_order_has_one_key(books: Books) -> None:
     begun = Counter(json.loads(row.result) for row in books.keys)
     assert max(begun.values(), default=0) <= 1, begun
@@ -172,7 +182,22 @@ def what_is_at_rest_agrees_with_everybody(books: Books, row: Row[Any], ordered: 
         name: Counter({sku: n for (what, sku), n in moved.items() if what == name}) for name in ("sold", "scrapped")
     }
     assert units == {"sold": ordered.units() if kept else Counter(), "scrapped": ordered.scrapped}
+    _the_ledger_has_what_it_comes_to(row, moved, others)
     _each_end_was_told_once(books, row)
+
+
+def _the_ledger_has_what_it_comes_to(row: Row[Any], moved: Moved, others: Others) -> None:
+    """To the cent; by tax and postage where nothing of it came back, or all of it."""
+    posted = others.ledger[f"order:{row.id}"]
+    earned = [-posted[role] for role in ("sales", "tax_payable", "shipping_income")]
+    to_gift_cards = moved["refunded", "gift_card"]
+    assert sum(earned) == row.paid_amount - row.refunded_amount
+    assert -posted["gift_cards"] == to_gift_cards
+    assert posted["acquirer_receivable"] == moved["captured", ""] - moved["refunded", ""] + to_gift_cards
+    if row.status in LAST:
+        assert +posted == -posted == Counter()
+    elif row.paid_amount and not any(line.get("returned", 0) for line in row.lines):
+        assert earned == [row.items_amount - row.tax_amount, row.tax_amount, row.shipping_amount]
 
 
 def nothing_stays_set_aside(books: Books, others: Others) -> None:
@@ -201,4 +226,5 @@ def _each_end_was_told_once(books: Books, row: Row[Any]) -> None:
         wanted["order_confirmed"] = min(told["order_confirmed"], row.status == "cancelled")
     elif row.status != "pending":
         wanted["order_confirmed"] = 1
+    wanted["amendment_failed"] = sum(each.status in FAILED for each in amendments)
     assert told == +wanted

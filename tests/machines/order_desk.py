@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from chassis.errors import ServiceError
@@ -10,7 +11,7 @@ from tests.machines.ordered import OK, Line, Ordered, Plan, Swaps
 from tests.machines.orders_shop import OrdersShop
 from tests.machines.others import DESK, LARGE, SMALL
 
-IN_PROGRESS = "orders.in_progress"
+IN_PROGRESS, UNPAID = "orders.in_progress", "orders.payment_method_required"
 MOST_ORDERS = 4
 
 Fates = list[str] | None
@@ -129,6 +130,22 @@ class OrderDesk(OrdersShop):
 
     # --- what is asked
 
+    def preview(self, expected: str, plan: Plan, order_id: str, **wish: Any) -> None:
+        """Who only wants to know is told what would be done, or why it would be refused; and nothing is written."""
+        before = checks.read(self.sessions)
+        try:
+            said, seen = OK, self.workers[1].preview(order_id, wish)
+        except ServiceError as refusal:
+            said, seen = refusal.code, None
+        assert said == expected
+        assert checks.read(self.sessions) == before
+        if seen is not None:
+            assert (seen.charge.amount, seen.refund.amount) == (plan.charged, plan.refunded)
+            found = [(line.sku, line.unit_price.amount, line.quantity, line.returned) for line in seen.lines]
+            assert found == [(line.sku, line.price, line.units, line.back) for line in plan.lines]
+            then = replace(self.ordered[order_id], lines=plan.lines, country=plan.country)
+            assert (seen.totals.total.amount, seen.shipping_address.country) == (then.total, plan.country)
+
     def place(self, customer: int, wanted: dict[str, int], token: str, twice: bool, fates: Fates) -> None:
         if len(self.ordered) < MOST_ORDERS:
             self.order_cart(f"c{customer}", wanted, token, twice)
@@ -157,6 +174,9 @@ class OrderDesk(OrdersShop):
 
     def cancel_order(self, order_id: str, by: int) -> None:
         expected, new = self.may_cancel(order_id), self.states[order_id] not in ("cancelling", "cancelled")
+        ordered = self.ordered[order_id]
+        kept = ordered.paid - ordered.refunded
+        self.preview(expected, Plan(ordered.lines, ordered.country, refunded=kept), order_id, kind="cancel")
         said, _ = self.ask("cancel", dict(order_id=order_id, reason="no more"), by, new)
         assert said == expected
         self.ordered[order_id].cancel_asked |= said == OK
@@ -186,6 +206,15 @@ class OrderDesk(OrdersShop):
         plan = ordered.plan_swap(swaps, self.others.prices, to)
         if expected[0] == OK:
             expected[0] = ordered.refuses_swap(door, swaps, unpaid=plan.charged > 0 and token is None)
+        wish: dict[str, Any] = {}
+        if swaps:
+            wish["lines"] = [dict(sku=sku, new_sku=new, quantity=count) for sku, new, count in swaps]
+        if to:
+            wish["shipping_address"] = address(to)
+        if token:
+            wish["payment_method"] = card(token)
+        asked = OK if expected[0] == UNPAID else expected[0]
+        self.preview(asked, plan, order_id, kind=door.removeprefix("begin_"), **wish)
 
         def meanwhile() -> None:
             if between == "cancel":
@@ -198,14 +227,7 @@ class OrderDesk(OrdersShop):
                 expected[0] = may(order_id)
 
         self.others.meanwhile = meanwhile if between and self.states[order_id] != "pending" else None
-        arguments: dict[str, Any] = dict(order_id=order_id)
-        if swaps:
-            arguments["lines"] = [dict(sku=sku, new_sku=new, quantity=count) for sku, new, count in swaps]
-        if to:
-            arguments["shipping_address"] = address(to)
-        if token:
-            arguments["payment_method"] = card(token)
-        said, _ = self.ask(door, arguments, by=0)
+        said, _ = self.ask(door, dict(order_id=order_id, **wish), by=0)
         assert said == expected[0]
         if said == OK:
             ordered.plans[self.open_one(order_id).id] = plan
@@ -217,6 +239,8 @@ class OrderDesk(OrdersShop):
         if expected == OK and any(count > ordered.left(sku) for sku, count in units.items()):
             expected = "orders.not_in_order"
         lines = [dict(sku=sku, quantity=count, reason="too small") for sku, count in units.items()]
+        all_of_it = ordered.plan_return(Counter(units), Counter(units))
+        self.preview(expected, all_of_it, order_id, kind="return", returns=lines, refund_to=to)
         said, answer = self.ask("begin_return", dict(order_id=order_id, lines=lines, refund_to=to), by=0)
         assert said == expected
         if said == OK:

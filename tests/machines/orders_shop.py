@@ -16,6 +16,7 @@ from chassis.db import Sessions, WorkerDatabase, shift_clock
 from chassis.rpc import Proxy
 from contracts.carts import CartsApi
 from contracts.products import ProductsApi
+from contracts.risk import WithoutRisk
 from contracts.shipping import ShippingApi
 from contracts.users import UsersApi
 from services.orders.flows import CANCEL, RETURN
@@ -36,6 +37,7 @@ CONFIG = {
     "return_window_days": 30,
     "refund_shipping_when_all_returned": True,
 }
+WITHOUT_RISK = WithoutRisk(risk_open_below_minor={"order": {"EUR": 5000}})
 REMOTES = {"users": UsersApi, "carts": CartsApi, "products": ProductsApi, "shipping": ShippingApi}
 CHASSIS = (tables.saga, tables.saga_log, tables.saga_signal, tables.inbox, tables.handled, tables.outbox)
 TABLES = (*CHASSIS, Amendment.__table__, Order.__table__)
@@ -93,7 +95,13 @@ class OrdersShop:
         nobody = SimpleNamespace(context_data={})
         remotes = {name: Proxy(self.others, contract, nobody) for name, contract in REMOTES.items()}  # type: ignore[arg-type]
         return worker_factory(
-            OrdersService, db=database, call=Call(trace_id="t"), config=CONFIG, sagas=self.engine, **remotes
+            OrdersService,
+            db=database,
+            call=Call(trace_id="t"),
+            config=CONFIG,
+            without_risk=WITHOUT_RISK,
+            sagas=self.engine,
+            **remotes,
         )
 
     def look(self) -> None:

@@ -23,11 +23,11 @@ STOCK = 12
 CHALLENGED, FAILING = "tok_challenge", "tok_capture_fails"
 """Cards whose owners are asked by their bank, and whose banks refuse to pay in the end."""
 
-UNDOS = {"release": "reserve", "forget": "assess", "void": "authorize", "unhold": "hold"}
-RETRIABLE = ("commit", "book", "remove_ordered", "refund", "restock", "discard", "amend")
+UNDOS = {"release": "reserve", "unscreen": "screen", "void": "authorize", "unhold": "hold"}
+RETRIABLE = ("commit", "book", "remove_ordered", "refund", "restock", "discard", "amend", "post")
 REFUSALS = {
     "reserve": "inventory.insufficient",
-    "assess": "risk.refused",
+    "screen": "risk.refused",
     "authorize": "payments.declined",
     "capture": "payments.capture_refused",
     "commit": "inventory.not_reserved",
@@ -38,6 +38,7 @@ REFUSALS = {
     "discard": "inventory.not_sold",
     "hold": "shipping.handed_over",
     "amend": "shipping.not_serviceable",
+    "post": "accounts.frozen",
 }
 GONE = ("held", "sold", "scrapped")
 """What becomes of units that are not on the shelf."""
@@ -80,7 +81,8 @@ class Parcel:
 
 class Others:
     """`send` stands in for the RPC client. `moved` is what truly happened for each saga: captured and refunded in
-    cents, units held, sold and scrapped; `news` are the events that were not handled yet, or may come again."""
+    cents, units held, sold and scrapped; `news` are the events that were not handled yet, or may come again. `ledger`:
+    what was posted about each subject, by role."""
 
     def __init__(self) -> None:
         self.script: list[str] = []
@@ -91,6 +93,7 @@ class Others:
         self.payments: dict[str, Payment] = {}
         self.parcels: dict[str, Parcel] = {}
         self.news: list[dict[str, Any]] = []
+        self.ledger: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.carts: dict[str, Counter[str]] = {}
         self.prices = dict(PRICES)
 
@@ -98,6 +101,7 @@ class Others:
         self, service: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], **options: Any
     ) -> SimpleNamespace:
         given = msgspec.to_builtins(kwargs)
+        method = "post" if service == "accounts" else method  # shipping books too
         if "key" not in given:
             answer = getattr(self, f"tell_{method}")(*msgspec.to_builtins(args))
         else:
@@ -275,7 +279,8 @@ class Others:
             raise ServiceError("payments.capture_refused", "The bank refuses.")
         payment.state = "captured"
         moved["captured", ""] += payment.amount
-        return dict(status="captured")
+        sums = dict(status="captured", method="card", amount=payment.amount, captured=payment.amount, refunded=0)
+        return dict(id=payment_id or order_id, order_id=order_id, currency="EUR", parts=[sums], **sums)
 
     def refund(
         self, moved: Moved, order_id: str, amount: Any, to: str = "original", except_payment: str | None = None
@@ -288,7 +293,10 @@ class Others:
             rest -= given
         assert rest == 0, f"{rest} more are given back for {order_id} than were taken"
         moved["refunded", ""] += amount["amount"]
-        return dict(order_id=order_id)
+        moved["refunded", to] += amount["amount"]
+        way = "gift_card" if to == "gift_card" else "card"
+        part = dict(payment_id=order_id, amount=amount["amount"], method=way)
+        return dict(order_id=order_id, amount=amount, parts=[part], left=0)
 
     def challenged(self) -> list[str]:
         """The payments whose owners have not decided yet."""
@@ -299,6 +307,14 @@ class Others:
         payment = self.payments[payment_id]
         payment.state = "authorized" if approved else "refused"
         self._tell("payment_resolved", payment_id, payment.order_id, payment_id=payment_id, authorized=approved)
+
+    def post(self, moved: Moved, entry: dict[str, Any]) -> dict[str, Any]:
+        amounts = [(each["account_id"], each["amount"]["amount"]) for each in entry["postings"]]
+        assert all(amount for _, amount in amounts), f"nothing is posted: {entry}"
+        assert sum(amount for _, amount in amounts) == 0, f"it is not balanced: {entry}"
+        for account_id, amount in amounts:
+            self.ledger[entry["subject"]][account_id.removesuffix(".EUR")] += amount
+        return dict(id=f"e-{len(self.commands)}")
 
     # --- parcels
 
@@ -358,10 +374,11 @@ class Others:
     def remove_ordered(self, moved: Moved, **_: Any) -> None:
         """What is in the cart is put there anew for each order."""
 
-    def assess(self, moved: Moved, order_id: str, **_: Any) -> dict[str, Any]:
-        return dict(order_id=order_id, decision="accept", reasons=[])
+    def screen(self, moved: Moved, subject: dict[str, Any], **_: Any) -> dict[str, Any]:
+        kept = dict(id=f"d-{subject['id']}", kind=subject["kind"], subject_id=subject["id"])
+        return dict(kept, decision="accept", score=0, reasons=[], rules_version=1)
 
-    def forget(self, moved: Moved, **_: Any) -> None:
+    def unscreen(self, moved: Moved, **_: Any) -> None:
         """Nothing counts it."""
 
 

@@ -122,6 +122,7 @@ class Orders(OrderDesk, RuleBasedStateMachine):
         checks.no_more_is_given_back_than_was_paid(books, self.others)
         checks.lines_add_up_to_the_totals(books)
         checks.events_of_an_order_are_numbered_without_gap_or_repeat(books)
+        checks.what_came_to_nothing_is_told_as_it_ends(books)
         checks.each_key_began_one_thing_and_each_order_has_one_key(books)
         checks.no_saga_ends_twice(books, self.ends)
         for row in self.follow(books):

@@ -8,16 +8,6 @@ from chassis.saga_store import get
 from tests.sagas import Agency, AgencyApi, Trip, arguments, begin, engine, go_on
 
 
-class Asked(Agency):
-    def __init__(self, **script):
-        super().__init__(**script)
-        self.places = []
-
-    def send(self, service, method, args, kwargs, **options):
-        self.places.append((method, kwargs["place"]))
-        return super().send(service, method, args, kwargs, **options)
-
-
 def goes_elsewhere(trip, payload):
     return msgspec.structs.replace(trip, place=payload)
 
@@ -32,7 +22,7 @@ def learning_saga(**hotel):
 
 
 def refused_after_it_learned(sessions, saga):
-    db, agency = sessions("orders"), Asked(pay=[ServiceError("agency.no_money", "No.")])
+    db, agency = sessions("orders"), Agency(pay=[ServiceError("agency.no_money", "No.")])
     sagas = engine(db, agency, saga)
     saga_id = begin(sagas, saga)
     with db.write() as session:
