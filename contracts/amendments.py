@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from chassis.types import Message, Money
-from contracts.common import Quantity, Sku, Text
+from contracts.common import Address, OrderLine, PaymentMethod, Quantity, Sku, Text, Totals
 
 Kind = Literal["cancel", "return", "exchange", "change"]
 RefundTo = Literal["original", "gift_card"]
@@ -49,6 +49,44 @@ class Decision(Message, forbid_unknown_fields=True):
 ReturnLines = Annotated[list[ReturnLine], msgspec.Meta(min_length=1, max_length=100)]
 SwapLines = Annotated[list[SwapLine], msgspec.Meta(min_length=1, max_length=100)]
 Decisions = Annotated[list[Decision], msgspec.Meta(min_length=1, max_length=100)]
+
+
+class Wish(Message, forbid_unknown_fields=True):
+    """What is to be done to an order, in the words of what does it. A cancel needs no more than its kind; `lines` are a
+    change's or an exchange's, `shipping_address` a change's, `returns` and `refund_to` a return's."""
+
+    kind: Kind
+    shipping_address: Address | None = None
+    lines: SwapLines | None = None
+    returns: ReturnLines | None = None
+    refund_to: RefundTo = "original"
+    payment_method: PaymentMethod | None = None
+
+
+class Preview(Message):
+    """What a wish would come to now. `lines`, `totals` and `shipping_address` are the order's as they would be, those
+    `_before` and `status` as they are.
+
+    `charge` has to be paid. `refund` is given back: of a cancel all that is left of what was paid, of a return what
+    it comes to if all is accepted, of which so much is `refund_shipping`. `replaces`: all that was paid is paid
+    anew, and then given back. `expires_at`: until when the goods of a return that begins now may come.
+    """
+
+    kind: Kind
+    order_id: str
+    status: str
+    charge: Money
+    refund: Money
+    lines: list[OrderLine]
+    totals: Totals
+    shipping_address: Address
+    lines_before: list[OrderLine]
+    totals_before: Totals
+    shipping_address_before: Address
+    refund_shipping: Money
+    refund_to: RefundTo = "original"
+    replaces: bool = False
+    expires_at: datetime | None = None
 
 
 class Amendment(Message):

@@ -1,5 +1,6 @@
 """All contracts, by the names of their services: what the platform promises as a whole."""
 
+from contracts.accounts import AccountsApi
 from contracts.carts import CartsApi
 from contracts.inventory import InventoryApi
 from contracts.notifications import NotificationsApi
@@ -9,6 +10,8 @@ from contracts.products import ProductsApi
 from contracts.registry import RegistryApi
 from contracts.risk import RiskApi
 from contracts.shipping import ShippingApi
+from contracts.support import SupportApi
+from contracts.transactions import TransactionsApi
 from contracts.users import UsersApi
 
 CONTRACTS: dict[str, type] = {
@@ -21,5 +24,8 @@ CONTRACTS: dict[str, type] = {
     "shipping": ShippingApi,
     "notifications": NotificationsApi,
     "risk": RiskApi,
+    "accounts": AccountsApi,
+    "transactions": TransactionsApi,
+    "support": SupportApi,
     "registry": RegistryApi,
 }

@@ -38,19 +38,57 @@ class PaymentPart(Message, forbid_unknown_fields=True):
     type: Annotated[str, msgspec.Meta(max_length=20)]
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    account_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     amount: Amount | None = None
 
 
 class PaymentMethod(Message, forbid_unknown_fields=True):
-    """`card`: by the acquirer's token, or a saved one of the customer's by its id. `gift_card`: by its id.
+    """`card`: by the acquirer's token, or a saved one of the customer's by its id. `gift_card`: by its id. `wallet`:
+    from an account of the customer's, by `account_id`.
 
-    `split`: several gift cards and at most one card, in the order in which they are refunded.
+    `split`: several gift cards and accounts, and at most one card, in the order in which they are refunded.
     """
 
     type: Annotated[str, msgspec.Meta(max_length=20)] = "card"
     token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    account_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     parts: Annotated[list[PaymentPart], msgspec.Meta(min_length=1, max_length=10)] | None = None
+
+
+class DisputeState(Message):
+    """What a cardholder's bank took back of a payment: `opened`, then `won` (the house has it again) or `lost`."""
+
+    id: str
+    status: str
+    amount: Money
+
+
+class OrderLine(Message):
+    """As it was sold: name, options and price do not follow the catalogue. `tax` is contained in line_total.
+
+    `returned` of its units came back and were refunded.
+    """
+
+    sku: str
+    name: str
+    options: dict[str, str]
+    quantity: int
+    unit_price: Money
+    line_total: Money
+    tax: Money
+    product_id: str = ""
+    tax_class: str = "default"
+    returned: int = 0
+
+
+class Totals(Message):
+    """`total` = items + shipping; `tax` is the part contained in it."""
+
+    items: Money
+    shipping: Money
+    tax: Money
+    total: Money
 
 
 class CartRef(Message):

@@ -10,6 +10,8 @@ from contracts.amendments import (
     Amendment,
     Decisions,
     Exchange,
+    Kind,
+    Preview,
     RefundTo,
     Return,
     ReturnedLine,
@@ -17,42 +19,17 @@ from contracts.amendments import (
     ReturnLines,
     SwapLine,
     SwapLines,
+    Wish,
 )
-from contracts.common import Address, CartRef, PaymentMethod, Text, TimelineEntry
+from contracts.common import Address, CartRef, DisputeState, OrderLine, PaymentMethod, Text, TimelineEntry, Totals
 from contracts.operations import DeadLettersApi, SagasApi
+from contracts.payments import WALLET_REFUSALS
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 AuditLimit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 IncidentState = Literal["open", "mended", "gone"]
 WaitS = Annotated[float, msgspec.Meta(ge=0, le=10)]
-
-
-class OrderLine(Message):
-    """As it was sold: name, options and price do not follow the catalogue. `tax` is contained in line_total.
-
-    `returned` of its units came back and were refunded.
-    """
-
-    sku: str
-    name: str
-    options: dict[str, str]
-    quantity: int
-    unit_price: Money
-    line_total: Money
-    tax: Money
-    product_id: str = ""
-    tax_class: str = "default"
-    returned: int = 0
-
-
-class Totals(Message):
-    """`total` = items + shipping; `tax` is the part contained in it."""
-
-    items: Money
-    shipping: Money
-    tax: Money
-    total: Money
 
 
 class PaymentState(Message):
@@ -74,7 +51,8 @@ class ShipmentState(Message):
 class Order(Message):
     """`reason` tells in words for the customer, `reason_code` as a code, why an order was rejected or cancelled.
 
-    `review`: risk let it pass, marked for staff. `timeline` has the lines of its amendments too, by time.
+    `review`: risk wants staff to look at it first; while it is pending it waits for that, and it stays marked.
+    `timeline` has the lines of its amendments too, by time.
     """
 
     id: str
@@ -91,6 +69,7 @@ class Order(Message):
     reason_code: str | None = None
     review: bool = False
     amendments: list[Amendment] = []
+    disputes: list[DisputeState] = []
 
 
 class OrderPage(Message):
@@ -107,7 +86,8 @@ class Quote(Message):
 
 
 class OrderMoney(Message):
-    """What an order says was kept of the customer's money: `due` = captured - refunded, once `settled`."""
+    """What an order says was kept of the customer's money: `due` = captured - refunded, once `settled`. `booked`: the
+    ledger has it; orders from before there was one are not booked."""
 
     order_id: str
     status: str
@@ -115,6 +95,7 @@ class OrderMoney(Message):
     currency: str
     settled: bool
     updated_at: datetime
+    booked: bool = False
 
 
 class OrderMoneyPage(Message):
@@ -171,7 +152,7 @@ class OrderConfirmed(Event):
     tracking: str | None
 
 
-@event("orders", "order_rejected", subscribers=("notifications.on_order_rejected",))
+@event("orders", "order_rejected", subscribers=("notifications.on_order_rejected", "support.on_order_rejected"))
 class OrderRejected(Event):
     """`reason` is a code, `message` the sentence for the customer."""
 
@@ -183,7 +164,7 @@ class OrderRejected(Event):
     message: str
 
 
-@event("orders", "order_cancelled", subscribers=("notifications.on_order_cancelled",))
+@event("orders", "order_cancelled", subscribers=("notifications.on_order_cancelled", "support.on_order_cancelled"))
 class OrderCancelled(Event):
     """Units are available again. `refunded` is None where nothing was charged."""
 
@@ -208,7 +189,7 @@ class ReturnRequested(Event):
     expires_at: datetime
 
 
-@event("orders", "return_settled", subscribers=("notifications.on_return_settled",))
+@event("orders", "return_settled", subscribers=("notifications.on_return_settled", "support.on_return_settled"))
 class ReturnSettled(Event):
     """Staff looked at what came back. `refund` is on its way, 0 if nothing was accepted."""
 
@@ -222,7 +203,7 @@ class ReturnSettled(Event):
     refund_to: RefundTo
 
 
-@event("orders", "order_changed", subscribers=("notifications.on_order_changed",))
+@event("orders", "order_changed", subscribers=("notifications.on_order_changed", "support.on_order_changed"))
 class OrderChanged(Event):
     """The order as it is now. `charged` and `refunded` are what the change cost or gave back, 0 for neither."""
 
@@ -237,7 +218,7 @@ class OrderChanged(Event):
     refunded: Money
 
 
-@event("orders", "exchange_settled", subscribers=("notifications.on_exchange_settled",))
+@event("orders", "exchange_settled", subscribers=("notifications.on_exchange_settled", "support.on_exchange_settled"))
 class ExchangeSettled(Event):
     """The new units are on their way; the difference was charged (above zero) or refunded (below). The old ones are to
     be sent back until `expires_at`."""
@@ -253,11 +234,38 @@ class ExchangeSettled(Event):
     expires_at: datetime
 
 
+@event("orders", "amendment_failed", subscribers=("support.on_amendment_failed",))
+class AmendmentFailed(Event):
+    """A cancel, change, return or exchange came to nothing: it was rejected, with the order as it was, or the goods did
+    not come back in time. `reason_code` and `message`, the sentence for the customer, say why."""
+
+    order_id: str
+    amendment_id: str
+    kind: Kind
+    customer_id: str
+    reason_code: str
+    message: str
+
+
+@event("orders", "order_disputed", subscribers=("notifications.on_order_disputed",))
+class OrderDisputed(Event):
+    """A dispute of an order's payment was opened, won by the house, or lost: `status`."""
+
+    order_id: str
+    customer_id: str
+    email: str
+    name: str
+    dispute_id: str
+    amount: Money
+    status: str
+
+
 @event(
     "orders",
     "sagas_forgotten",
     subscribers=(
         "inventory.on_sagas_forgotten",
+        "accounts.on_sagas_forgotten",
         "risk.on_sagas_forgotten",
         "payments.on_sagas_forgotten",
         "shipping.on_sagas_forgotten",
@@ -289,6 +297,7 @@ class OrdersApi(SagasApi, DeadLettersApi, Protocol):
         "payments.gift_card_insufficient",
         "payments.one_card",
         "payments.unknown_gift_card",
+        *WALLET_REFUSALS,
         "payments.unsupported_method",
         "shipping.not_serviceable",
     )
@@ -320,6 +329,32 @@ class OrdersApi(SagasApi, DeadLettersApi, Protocol):
         """Orders, newest first; a customer sees only their own."""
         ...
 
+    @refuses(
+        "orders.not_found",
+        "orders.not_cancellable",
+        "orders.not_changeable",
+        "orders.not_returnable",
+        "orders.not_exchangeable",
+        "orders.in_progress",
+        "orders.not_in_order",
+        "orders.not_a_variant",
+        "orders.not_sold_any_more",
+        "orders.unknown_payment_method",
+        "payments.gift_card_insufficient",
+        "payments.one_card",
+        "payments.unknown_gift_card",
+        *WALLET_REFUSALS,
+        "payments.unsupported_method",
+        "shipping.not_serviceable",
+    )
+    def preview(self, order_id: str, wish: Wish) -> Preview:
+        """What a cancel, a change, a return or an exchange would come to now, by the rules and with the refusals of
+        `cancel`, `change`, `begin_return` and `begin_exchange`. Nothing is written, and no stock is held or looked at.
+
+        What costs more without a `payment_method` is no refusal here: `charge` is what has to be paid.
+        """
+        ...
+
     @refuses("orders.not_found", "orders.not_cancellable", "orders.in_progress", "orders.key_reused")
     def cancel(self, order_id: str, reason: Text, *, key: str) -> Order:
         """Cancel an order that was not handed to the carrier. It is `cancelling`, and then `cancelled`, with all money
@@ -339,6 +374,7 @@ class OrdersApi(SagasApi, DeadLettersApi, Protocol):
         "payments.gift_card_insufficient",
         "payments.one_card",
         "payments.unknown_gift_card",
+        *WALLET_REFUSALS,
         "payments.unsupported_method",
         "shipping.not_serviceable",
     )
@@ -387,6 +423,7 @@ class OrdersApi(SagasApi, DeadLettersApi, Protocol):
         "payments.gift_card_insufficient",
         "payments.one_card",
         "payments.unknown_gift_card",
+        *WALLET_REFUSALS,
         "payments.unsupported_method",
     )
     def begin_exchange(

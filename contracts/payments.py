@@ -1,5 +1,5 @@
 """payments: what was authorised, captured, voided and refunded for an order: by cards at the acquirer, by gift cards
-of the shop's own."""
+of the shop's own, from customers' accounts in the ledger."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Protocol
@@ -11,14 +11,28 @@ from contracts.common import PaymentMethod
 from contracts.operations import DeadLettersApi
 
 OrderId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
+PayOutId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[!-~]+$")]
+Iban = Annotated[str, msgspec.Meta(min_length=5, max_length=34, pattern="^[A-Z0-9]+$")]
+"""Without spaces; whoever asks has checked it."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Reference = Annotated[str, msgspec.Meta(max_length=140)]
 PaymentId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 OutsideKey = Annotated[str, msgspec.Meta(max_length=190, pattern="^[!-~]+$")]
 """A command's key that another company gets to see: short and plain enough for it to keep."""
+DisputeId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+DisputeStatus = Literal["opened", "won", "lost"]
+"""Seen from the house: what is won comes back to it."""
+Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
+WALLET_REFUSALS = ("payments.unknown_account", "payments.wallet_frozen", "payments.wallet_insufficient")
+"""Why an account does not pay: it is not the customer's, or closed; frozen; there is too little available."""
 
 
 class Part(Message):
-    """What one gift card or card gives of a payment. `status` as a payment's; amounts are minor units."""
+    """What one gift card, account or card gives of a payment. `method`: card, gift_card or wallet. `status` as a
+    payment's; amounts are minor units."""
 
     method: str
     status: str
@@ -26,13 +40,15 @@ class Part(Message):
     captured: int
     refunded: int
     gift_card_id: str | None = None
+    account_id: str | None = None
 
 
 class Payment(Message):
     """`status`: none, requires_action, declined, authorized, voided, captured, refunded (all of it).
 
-    Amounts are minor units, the sums of its parts. `method`: card, gift_card or split. `reason` is the acquirer's own
-    code for a decline; `action_url` is where the customer has to approve, while the status is requires_action.
+    Amounts are minor units, the sums of its parts. `method`: card, gift_card, wallet or split. `reason`, of a payment
+    that is declined, is the acquirer's own code, or ours where an account does not pay; `action_url` is where the
+    customer has to approve, while the status is requires_action.
     """
 
     id: str
@@ -49,11 +65,13 @@ class Payment(Message):
 
 
 class RefundPart(Message):
-    """What went back of one payment, in minor units: to its card, or to a gift card."""
+    """What went back of one payment, in minor units. `method` is where it went: card, gift_card or wallet."""
 
     payment_id: str
     amount: int
     gift_card_id: str | None = None
+    account_id: str | None = None
+    method: str = "card"
 
 
 class Refund(Message):
@@ -76,20 +94,33 @@ class GiftCard(Message):
 
 
 class GiftCardAudit(Message):
-    """Whether each gift card's books balance: `broken` are the ids of at most 100 whose do not."""
+    """Whether each gift card's books balance: `broken` are the ids of at most 100 whose do not. `sums`: what can still
+    be spent, and what is held, of all cards of a currency. `moved_at`: when one moved last."""
 
     cards: int
     broken: list[str]
+    sums: dict[str, int] = {}
+    moved_at: datetime | None = None
 
 
 class Balance(Message):
-    """What an order's payments hold together. A refund to a gift card counts as refunded."""
+    """What an order's payments hold together. A refund to a gift card counts as refunded. `lost` is what disputes took
+    for good: it counts neither as refunded nor as captured less.
+
+    `card`, `gift_card`, `wallet`: what was taken in this way less what was given back in it. So what a card, or an
+    account that is closed now, paid and a new gift card got back is still `card` or `wallet`, and below zero of
+    `gift_card`.
+    """
 
     order_id: str
     captured: int
     refunded: int
     currency: str
     updated_at: datetime
+    card: int = 0
+    gift_card: int = 0
+    wallet: int = 0
+    lost: int = 0
 
 
 class BalancePage(Message):
@@ -98,7 +129,11 @@ class BalancePage(Message):
 
 
 class Difference(Message):
-    """A movement that one side has not (None), or has with another amount. `since` tells how long."""
+    """A movement that one side has not (None), or has with another amount. `since` tells how long.
+
+    `kind`: authorize, capture, void or refund, by their keys; dispute (taken back), dispute_won (given back again) or
+    dispute_lost (it stays taken), by the dispute's id.
+    """
 
     key: str
     kind: str
@@ -109,7 +144,7 @@ class Difference(Message):
 
 
 class Reconciliation(Message):
-    """Acquirer's statement against our payments; `differences` is cut at 100, `count` is not.
+    """Acquirer's statement against our payments and disputes; `differences` is cut at 100, `count` is not.
 
     `complete` is False when there is more than one run reads: then only what both sides showed was compared.
     """
@@ -120,7 +155,90 @@ class Reconciliation(Message):
     complete: bool = True
 
 
-@event("payments", "payment_resolved", subscribers=("orders.on_payment_resolved",))
+class PayOut(Message):
+    """Money sent to a bank account. `status`: asked, sent, refused, settled (it arrived), returned (then `reason` is
+    the bank's)."""
+
+    id: str
+    status: str
+    amount: Money
+    iban: str
+    reason: str | None = None
+
+
+class Dispute(Message):
+    """What the acquirer took back of a card's payment because the cardholder disputes it. `id` and `reason` are the
+    acquirer's; `order_id` is a transaction's where a deposit was paid.
+
+    `status`: opened, won (it was given back) or lost (it stays taken). Opened and lost ones cannot be refunded.
+    """
+
+    id: str
+    order_id: str
+    payment_id: str
+    amount: Money
+    status: str
+    reason: str
+    opened_at: datetime
+    updated_at: datetime
+    customer_id: str | None = None
+
+
+class DisputePage(Message):
+    """Newest first."""
+
+    items: list[Dispute]
+    next_cursor: str | None
+
+
+@event(
+    "payments",
+    "dispute_moved",
+    subscribers=("accounts.on_dispute_moved", "orders.on_dispute_moved", "transactions.on_dispute_moved"),
+)
+class DisputeMoved(Event):
+    """aggregate_id is the dispute's id. `order_id` is a transaction's where a deposit is disputed.
+
+    A dispute is opened once, and then won or lost once: whatever was heard first, each is told.
+    """
+
+    dispute_id: str
+    order_id: str
+    payment_id: str
+    amount: Money
+    status: DisputeStatus
+    reason: str
+    customer_id: str | None = None
+
+
+@event("payments", "payout_settled", subscribers=("transactions.on_payout_settled",))
+class PayOutSettled(Event):
+    """A payout arrived; aggregate_id is its id."""
+
+    payout_id: str
+    amount: Money
+
+
+@event("payments", "payout_returned", subscribers=("transactions.on_payout_returned",))
+class PayOutReturned(Event):
+    """A payout came back; aggregate_id is its id. `settled`: it had been told to have arrived."""
+
+    payout_id: str
+    amount: Money
+    settled: bool
+    reason: str
+
+
+@event("payments", "gift_card_issued", subscribers=("accounts.on_gift_card_issued",))
+class GiftCardIssued(Event):
+    """Staff gave somebody a gift card that nobody paid for; aggregate_id is its id."""
+
+    gift_card_id: str
+    customer_id: str
+    amount: Money
+
+
+@event("payments", "payment_resolved", subscribers=("orders.on_payment_resolved", "transactions.on_payment_resolved"))
 class PaymentResolved(Event):
     """A payment that required the customer's action was approved, or was not; aggregate_id is the payment's id.
 
@@ -135,8 +253,8 @@ class PaymentResolved(Event):
 
 @api("payments")
 class PaymentsApi(DeadLettersApi, Protocol):
-    """A payment belongs to an order and has an id, by default the order's. It is paid by parts: gift cards of the
-    customer's, and at most one card."""
+    """A payment belongs to an order and has an id, by default the order's. It is paid by parts: gift cards and accounts
+    of the customer's, and at most one card."""
 
     name: str
 
@@ -145,9 +263,11 @@ class PaymentsApi(DeadLettersApi, Protocol):
         "payments.one_card",
         "payments.unknown_gift_card",
         "payments.gift_card_insufficient",
+        *WALLET_REFUSALS,
     )
     def check(self, amount: Money, method: PaymentMethod, customer_id: CustomerId | None = None) -> None:
-        """Whether `authorize` would take this method for this amount now, gift cards included; a card is not asked.
+        """Whether `authorize` would take this method for this amount now, gift cards and accounts included; a card is
+        not asked.
 
         A refusal's `details.field` names what is wrong in `method`. Nothing is held.
         """
@@ -162,6 +282,7 @@ class PaymentsApi(DeadLettersApi, Protocol):
         "payments.unknown_token",
         "payments.unsupported_method",
         "payments.voided",
+        *WALLET_REFUSALS,
     )
     def authorize(
         self,
@@ -173,10 +294,12 @@ class PaymentsApi(DeadLettersApi, Protocol):
         *,
         key: OutsideKey,
     ) -> Payment:
-        """Set `amount` aside: on the gift cards here, on the card at the acquirer; all of it or nothing.
+        """Set `amount` aside: on the gift cards here, on the accounts in the ledger, on the card at the acquirer; all
+        of it or nothing.
 
         The status `requires_action` is no refusal: the customer has to approve at `action_url`; how that ends is told
-        by the event payment_resolved. Gift cards have to be `customer_id`'s.
+        by the event payment_resolved. Gift cards and accounts have to be `customer_id`'s. The card is asked last.
+        `payments.wallet_insufficient` says what is `available`.
         """
         ...
 
@@ -219,6 +342,7 @@ class PaymentsApi(DeadLettersApi, Protocol):
         "payments.not_authorized",
         "payments.not_captured",
         "payments.refund_exceeds_capture",
+        "payments.wallet_frozen",
     )
     def refund(
         self,
@@ -231,9 +355,12 @@ class PaymentsApi(DeadLettersApi, Protocol):
     ) -> Refund:
         """Give back all or part of what was captured for an order; never more than is left. Retriable.
 
+        What the acquirer took back for a dispute is not left, unless it was won.
         It goes over the order's payments in the order in which they were made, and over the parts of each in theirs;
-        `except_payment` is left alone. What a gift card gave goes back to it. What a card gave goes back to the card,
-        or, with to="gift_card", to one new gift card of the customer's. A repeat gives back exactly the same.
+        `except_payment` is left alone. What a gift card gave goes back to it, and so does what an account gave: a
+        closed one's becomes a new gift card of the customer's, one that is frozen is waited for
+        (`payments.wallet_frozen`; the rest is given back meanwhile). What a card gave goes back to the card, or, with
+        to="gift_card", to one new gift card of the customer's. A repeat gives back exactly the same.
         """
         ...
 
@@ -252,10 +379,28 @@ class PaymentsApi(DeadLettersApi, Protocol):
 
     @refuses("payments.bad_signature")
     def acquirer_hook(self, signature: str, body: str, *, key: str = "") -> None:
-        """A signed call of the acquirer's. An older one never moves a state back; a repeat changes nothing.
+        """A signed call of the acquirer's, of a payment or a dispute. An older one never moves a state back; a repeat
+        changes nothing.
 
         The id inside the body is what it is known by; `key` is not looked at.
         """
+        ...
+
+    @refuses("payments.bad_cursor")
+    def disputes(
+        self, status: DisputeStatus | None = None, limit: Limit = 20, cursor: str | None = None
+    ) -> DisputePage:
+        """Disputes, newest first (staff)."""
+        ...
+
+    @refuses("payments.not_found")
+    def dispute(self, dispute_id: DisputeId) -> Dispute:
+        """One dispute (staff)."""
+        ...
+
+    @refuses("payments.not_found")
+    def refresh_dispute(self, dispute_id: DisputeId) -> Dispute:
+        """Ask the acquirer what has become of a dispute, for news that got lost. For services and operators."""
         ...
 
     def balances(self, after: OrderId | None = None, limit: int = 500) -> BalancePage:
@@ -281,4 +426,25 @@ class PaymentsApi(DeadLettersApi, Protocol):
         `payments.owned`: a payment may still be captured by it; nothing was done. `payments.captured`: it was taken at
         the acquirer, so somebody has to look at it. For services and operators.
         """
+        ...
+
+    @refuses("payments.exists", "payments.payout_refused", "payments.payout_cancelled")
+    def pay_out(
+        self, payout_id: PayOutId, amount: Money, iban: Iban, name: Name, reference: Reference = "", *, key: OutsideKey
+    ) -> PayOut:
+        """Send money to a bank account. It is on its way then: that it arrived, or came back, is told by the events
+        payout_settled and payout_returned, the latter perhaps days later.
+
+        A pivot: it has no undo.
+        """
+        ...
+
+    @refuses("payments.not_found")
+    def get_payout(self, payout_id: PayOutId) -> PayOut:
+        """A payout, as it is known here: for services and staff."""
+        ...
+
+    @refuses("payments.bad_signature")
+    def bank_hook(self, signature: str, body: str, *, key: str = "") -> None:
+        """A signed call of the bank's: as `acquirer_hook`."""
         ...

@@ -1,12 +1,11 @@
 """Amendments of orders: what a customer, and the desk, may do to an order after it was placed."""
 
-from typing import Any
-
 from chassis.routes import Reply, Request, route
 from chassis.types import CUSTOMER, STAFF
 from contracts.amendments import Exchange, Return
 from contracts.orders import Order, OrdersApi
 from edge import bodies
+from edge.asking import key_of
 
 
 class AmendmentRoutes:
@@ -25,7 +24,7 @@ class AmendmentRoutes:
     )
     def cancel_order(self, request: Request[bodies.CancelOrder], order_id: str) -> Order:
         """Cancel an order that the carrier does not have yet. It is `cancelling`, then `cancelled` and refunded."""
-        return self.orders.cancel(order_id, request.body.reason, key=_key(request))
+        return self.orders.cancel(order_id, request.body.reason, key=key_of(request))
 
     @route(
         "PATCH",
@@ -40,7 +39,7 @@ class AmendmentRoutes:
         """Change a confirmed order that the carrier does not have yet: address, articles, or how it is paid."""
         asked = request.body
         return self.orders.change(
-            order_id, asked.shipping_address, asked.lines, asked.payment_method, key=_key(request)
+            order_id, asked.shipping_address, asked.lines, asked.payment_method, key=key_of(request)
         )
 
     @route(
@@ -55,7 +54,7 @@ class AmendmentRoutes:
     def begin_return(self, request: Request[bodies.ReturnGoods], order_id: str) -> Reply[Return]:
         """Send units of a delivered order back. They are refunded when they have arrived and were looked at."""
         asked = request.body
-        begun = self.orders.begin_return(order_id, asked.lines, asked.refund_to, key=_key(request))
+        begun = self.orders.begin_return(order_id, asked.lines, asked.refund_to, key=key_of(request))
         return Reply(begun, headers={"Location": f"/v1/orders/{order_id}/returns/{begun.id}"})
 
     @route("GET", "/v1/orders/{order_id}/returns", role=CUSTOMER, refuses=OrdersApi.returns)
@@ -77,7 +76,7 @@ class AmendmentRoutes:
     )
     def decide_return(self, request: Request[bodies.DecideReturn], return_id: str) -> Return:
         """For staff: what was found when the goods of a return, or an exchange, came back; once, for every line."""
-        return self.orders.decide_return(return_id, request.body.decisions, key=_key(request))
+        return self.orders.decide_return(return_id, request.body.decisions, key=key_of(request))
 
     @route(
         "POST",
@@ -91,7 +90,7 @@ class AmendmentRoutes:
     def begin_exchange(self, request: Request[bodies.ExchangeGoods], order_id: str) -> Reply[Exchange]:
         """Exchange units of a delivered order for another variant. The new ones are sent at once."""
         asked = request.body
-        begun = self.orders.begin_exchange(order_id, asked.lines, asked.payment_method, key=_key(request))
+        begun = self.orders.begin_exchange(order_id, asked.lines, asked.payment_method, key=key_of(request))
         return Reply(begun, headers={"Location": f"/v1/orders/{order_id}/exchanges/{begun.id}"})
 
     @route("GET", "/v1/orders/{order_id}/exchanges", role=CUSTOMER, refuses=OrdersApi.exchanges)
@@ -103,8 +102,3 @@ class AmendmentRoutes:
     def get_exchange(self, request: Request, order_id: str, exchange_id: str) -> Exchange:
         """One exchange, with its parcel and what came back."""
         return self.orders.get_exchange(order_id, exchange_id)
-
-
-def _key(request: Request[Any, Any]) -> str:
-    assert request.key is not None  # every unsafe request has one
-    return request.key

@@ -7,11 +7,17 @@ import msgspec
 
 from chassis.operator_types import Age, Filter, LetterState, Reason, SagaStatus
 from chassis.types import Message, Money
+from contracts.accounts import AccountId, BlockNumber, Currency, Hash, Kind, Memo, Name, Subject
 from contracts.amendments import Decisions, RefundTo, ReturnLines, SwapLines
 from contracts.common import Address, Amount, PaymentMethod, Text
 from contracts.orders import Incident
-from contracts.payments import CustomerId, GiftCard
+from contracts.payments import CustomerId, DisputeStatus, GiftCard
 from contracts.registry import After
+from contracts.risk import Denied, ReviewState
+from contracts.risk import Id as RiskId
+from contracts.risk import Text as RiskText
+from contracts.transactions import Iban, Reference, Status
+from contracts.transactions import Kind as TransactionKind
 from contracts.users import Email, Password, Profile, Role
 
 
@@ -62,6 +68,39 @@ class NewGiftCard(Body):
 
     customer_id: CustomerId
     amount: Amount
+
+
+class OpenAccount(Body):
+    currency: Currency
+    name: Name
+
+
+class ManualPosting(Body):
+    """Above zero a debit, below a credit."""
+
+    account_id: AccountId
+    amount: Amount
+
+
+class ManualEntry(Body):
+    """Its postings sum to zero in each currency. `corrects`: the id of the entry that this one puts right."""
+
+    postings: Annotated[list[ManualPosting], msgspec.Meta(min_length=2, max_length=100)]
+    kind: Kind
+    reason: Text
+    subject: Subject = ""
+    memo: Memo = ""
+    corrects: Annotated[str, msgspec.Meta(max_length=20)] | None = None
+
+
+class VerifyQuery(Body):
+    block: BlockNumber | None = None
+    block_hash: Hash | None = None
+
+
+class PageQuery(Body):
+    limit: Limit = 50
+    cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
 
 
 class ProductQuery(Body):
@@ -132,6 +171,45 @@ class OrderQuery(Body):
     cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
 
 
+class Deposit(Body):
+    account_id: AccountId
+    amount: Amount
+    payment_method: PaymentMethod
+
+
+class Withdrawal(Body):
+    account_id: AccountId
+    amount: Amount
+    iban: Iban
+
+
+class Transfer(Body):
+    from_account: AccountId
+    to_account: AccountId
+    amount: Amount
+    reference: Reference = ""
+
+
+class Reversal(Body):
+    """Without an amount: all that is left."""
+
+    reason: Text
+    amount: Amount | None = None
+
+
+class TransactionQuery(Body):
+    kind: TransactionKind | None = None
+    status: Status | None = None
+    limit: Limit = 20
+    cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class DisputeQuery(Body):
+    status: DisputeStatus | None = None
+    limit: Limit = 20
+    cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
 class RegistryQuery(Body):
     """`after`: the id of the last event that was seen."""
 
@@ -174,6 +252,38 @@ class Resolve(Because):
     """`step` where more than one needs attention."""
 
     step: Filter | None = None
+
+
+# --- risk
+
+
+class Deny(Body):
+    kind: Denied
+    value: RiskId
+    reason: RiskText
+
+
+class Allow(Body):
+    kind: Denied
+    value: RiskId
+
+
+class DecisionQuery(Body):
+    """`subject` is the id of what was decided on, such as an order's."""
+
+    subject: RiskId
+
+
+class ReviewQuery(Body):
+    state: ReviewState = "open"
+    limit: Limit = 20
+    cursor: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class ReviewWord(Body):
+    """What staff decided, and why: kept with the review."""
+
+    reason: RiskText
 
 
 # --- answers that join services

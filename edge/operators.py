@@ -11,6 +11,7 @@ from chassis.operator_types import Action, DeadLetter, DeadLetterPage, Saga, Sag
 from chassis.routes import Reply, Request, etag, route
 from chassis.rpc import call_async, tuned
 from chassis.types import OPERATOR
+from contracts.accounts import AccountsApi
 from contracts.carts import CartsApi
 from contracts.inventory import InventoryApi
 from contracts.notifications import NotificationsApi
@@ -20,6 +21,8 @@ from contracts.payments import PaymentsApi
 from contracts.products import ProductsApi
 from contracts.risk import RiskApi
 from contracts.shipping import ShippingApi
+from contracts.support import SupportApi
+from contracts.transactions import TransactionsApi
 from edge import bodies
 from edge.audit import Auditor
 from edge.gather import ask_all, ask_owner
@@ -35,6 +38,7 @@ class OperatorRoutes:
     """Routes for who runs the shop. What they ask for is the gateway's, which inherits them."""
 
     config: dict[str, Any]
+    accounts: AccountsApi
     carts: CartsApi
     inventory: InventoryApi
     notifications: NotificationsApi
@@ -43,6 +47,8 @@ class OperatorRoutes:
     products: ProductsApi
     risk: RiskApi
     shipping: ShippingApi
+    support: SupportApi
+    transactions: TransactionsApi
 
     # --- sagas
 
@@ -162,7 +168,8 @@ class OperatorRoutes:
     def audit(self, request: Request) -> bodies.Audit:
         """Whether stock, money and sagas agree between the services."""
         settle = timedelta(seconds=self.config["audit_settle_s"])
-        return Auditor(self.orders, self.inventory, self.payments, self.shipping, settle).run()
+        services = (self.orders, self.inventory, self.payments, self.shipping, self.transactions, self.accounts)
+        return Auditor(*services, settle=settle).run()
 
     @route("POST", "/v1/audit/repair", role=OPERATOR, refuses=OrdersApi.repair)
     def repair(self, request: Request) -> Repaired:
@@ -172,10 +179,11 @@ class OperatorRoutes:
     # --- who has what
 
     def _with_sagas(self) -> Mapping[str, SagasApi]:
-        return {"orders": self.orders}
+        return {"orders": self.orders, "transactions": self.transactions}
 
     def _with_letters(self) -> Mapping[str, DeadLettersApi]:
         return {
+            "accounts": self.accounts,
             "carts": self.carts,
             "inventory": self.inventory,
             "notifications": self.notifications,
@@ -184,6 +192,8 @@ class OperatorRoutes:
             "products": self.products,
             "risk": self.risk,
             "shipping": self.shipping,
+            "support": self.support,
+            "transactions": self.transactions,
         }
 
 

@@ -1,7 +1,5 @@
 """Who a customer is to the shop: the profile, what they pay with, and the gift cards they hold."""
 
-from typing import Any
-
 from msgspec.structs import asdict
 
 from chassis.errors import OutcomeUnknown
@@ -11,6 +9,7 @@ from contracts.common import Address
 from contracts.payments import GiftCard, PaymentsApi
 from contracts.users import Profile, UsersApi
 from edge import bodies
+from edge.asking import customer_of, key_of
 
 
 class ProfileRoutes:
@@ -22,22 +21,24 @@ class ProfileRoutes:
     @route("GET", "/v1/me", role=CUSTOMER, refuses=UsersApi.profile)
     def me(self, request: Request) -> bodies.Me:
         """The profile, with addresses, payment methods and gift cards."""
-        return self._me(self.users.profile(_customer(request)))
+        return self._me(self.users.profile(customer_of(request)))
 
     @route("PATCH", "/v1/me", body=bodies.ProfileChanges, role=CUSTOMER, refuses=UsersApi.update)
     def change_me(self, request: Request[bodies.ProfileChanges]) -> bodies.Me:
         """Change what is given."""
-        return self._me(self.users.update(_customer(request), request.body.name, request.body.email, key=_key(request)))
+        return self._me(
+            self.users.update(customer_of(request), request.body.name, request.body.email, key=key_of(request))
+        )
 
     @route("PUT", "/v1/me/addresses/{name}", body=Address, role=CUSTOMER, refuses=UsersApi.put_address)
     def put_address(self, request: Request[Address], name: str) -> bodies.Me:
         """Keep an address under a name."""
-        return self._me(self.users.put_address(_customer(request), name, request.body, key=_key(request)))
+        return self._me(self.users.put_address(customer_of(request), name, request.body, key=key_of(request)))
 
     @route("DELETE", "/v1/me/addresses/{name}", role=CUSTOMER, refuses=UsersApi.delete_address)
     def delete_address(self, request: Request, name: str) -> bodies.Me:
         """Forget an address."""
-        self.users.delete_address(_customer(request), name, key=_key(request))
+        self.users.delete_address(customer_of(request), name, key=key_of(request))
         return self.me(request)
 
     @route(
@@ -51,13 +52,13 @@ class ProfileRoutes:
     def add_payment_method(self, request: Request[bodies.NewPaymentMethod]) -> bodies.Me:
         """Keep a card, by the acquirer's token. It is the last of the profile's `payment_methods`."""
         card = request.body
-        self.users.add_payment_method(_customer(request), card.token, card.brand, card.last4, key=_key(request))
+        self.users.add_payment_method(customer_of(request), card.token, card.brand, card.last4, key=key_of(request))
         return self.me(request)
 
     @route("DELETE", "/v1/me/payment-methods/{method_id}", role=CUSTOMER, refuses=UsersApi.delete_payment_method)
     def delete_payment_method(self, request: Request, method_id: str) -> bodies.Me:
         """Forget a payment method."""
-        self.users.delete_payment_method(_customer(request), method_id, key=_key(request))
+        self.users.delete_payment_method(customer_of(request), method_id, key=key_of(request))
         return self.me(request)
 
     @route(
@@ -71,7 +72,7 @@ class ProfileRoutes:
     )
     def issue_gift_card(self, request: Request[bodies.NewGiftCard]) -> GiftCard:
         """Give a customer a gift card. With the same Idempotency-Key it is the same card."""
-        return self.payments.issue_gift_card(request.body.customer_id, request.body.amount, key=_key(request))
+        return self.payments.issue_gift_card(request.body.customer_id, request.body.amount, key=key_of(request))
 
     def _me(self, profile: Profile) -> bodies.Me:
         """Without payments the rest is still right, and is what people change here: their gift cards are then None,
@@ -82,13 +83,3 @@ class ProfileRoutes:
         except OutcomeUnknown:
             pass
         return bodies.Me(**asdict(profile), gift_cards=gift_cards)
-
-
-def _key(request: Request[Any, Any]) -> str:
-    assert request.key is not None  # every unsafe request has one
-    return request.key
-
-
-def _customer(request: Request[Any, Any]) -> str:
-    assert request.caller.customer_id is not None  # the route's role asks for it
-    return request.caller.customer_id

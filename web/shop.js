@@ -1,10 +1,11 @@
 // The shop's page. Whatever comes from the server goes in as text (append, textContent), never as markup.
 const $ = (selector) => document.querySelector(selector);
-const kept = sessionStorage; // access: the token of who is logged in; cart: a guest's; order: the one that is shown
+const kept = sessionStorage; // access: the token of who is logged in; cart: a guest's; order: the one that is shown;
+// chat, chat_token: the conversation, and a guest's token of it
 const MARKS = { ok: "✓", refused: "✗", unknown: "?", undone: "↶", pending: "…", rejecting: "↶", rejected: "✗",
   confirmed: "✓", shipped: "✓", delivered: "✓", cancelling: "↶", cancelled: "✗",
-  returned: "↶", made_good: "+", skipped: "-", resolved: "!" }; // of steps and orders
-let cart, purchase = {}, turn = Promise.resolve(), typing, met; // met: the token of whom we know the roles
+  returned: "↶", made_good: "+", skipped: "-", given_up: "-", resolved: "!" }; // of steps and orders
+let cart, purchase = {}, turn = Promise.resolve(), typing, following, met; // met: the token of whom we know the roles
 const fields = (form) => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
 const money = ({ amount, currency }, format = new Intl.NumberFormat("en", { style: "currency", currency })) =>
   format.format(amount / 10 ** format.resolvedOptions().maximumFractionDigits);
@@ -18,7 +19,7 @@ async function call(method, path, body, more) { // throws a problem with its sta
   const headers = { "Content-Type": "application/json", ...who, ...more };
   const [status, answer] = await fetch(path, { method, headers, body: body && JSON.stringify(body) })
     .then(async (response) => [response.status, response.status === 204 ? null : await response.json()])
-    .catch(() => [0, { detail: "The shop does not answer. Try again: nothing is bought twice." }]);
+    .catch(() => [0, { detail: "The shop does not answer. Try again: nothing is done twice." }]);
   if (status >= 200 && status < 300) return answer;
   if ((status === 401 && kept.access) || answer.code === "carts.not_found") await leave(answer.detail);
   throw Object.assign(new Error(answer.detail), { status });
@@ -71,6 +72,7 @@ function showCart(view) {
 }
 async function enter() { // the page of whoever it is now
   document.body.className = kept.access ? "member" : "guest";
+  document.dispatchEvent(new Event("entered"));
   if (!kept.access) $("#registry").replaceChildren();
   showCart(kept.access || kept.cart ? await call("GET", "/v1/cart") : { lines: [] });
   if (!kept.access || met === kept.access) return;
@@ -103,18 +105,23 @@ async function buy() {
   if (purchase.text !== text) purchase = { text, key: crypto.randomUUID() }; // a retry carries the same key
   const order = await call("POST", "/v1/orders", asked, { "Idempotency-Key": purchase.key })
     .catch((problem) => quote().finally(() => { throw problem; }));
-  [purchase, kept.order] = [{}, order.id];
+  purchase = {};
+  await open(order.id);
+}
+async function open(id) { // show another order
+  kept.order = id;
   for (const part of [$("#state"), $("#timeline")]) part.replaceChildren();
   await follow();
   $("#order").focus();
 }
 async function follow() { // until nothing more will happen to the order
+  clearTimeout(following);
   const id = kept.order, order = await call("GET", `/v1/orders/${id}`).catch((problem) => problem);
   if (id !== kept.order) return;
   $("#order .problem").textContent = order.message ?? "";
   if (order.id) showOrder(order);
-  if (["pending", "rejecting", "cancelling"].includes(order.status)) setTimeout(follow, 250);
-  else if (["confirmed", "shipped", 0, 503, 504].includes(order.status)) setTimeout(follow, 2000);
+  if (["pending", "rejecting", "cancelling"].includes(order.status)) following = setTimeout(follow, 250);
+  else if (["confirmed", "shipped", 0, 503, 504].includes(order.status)) following = setTimeout(follow, 2000);
 }
 function showOrder({ status, reason, lines, totals, payment, shipment, timeline }) {
   const state = `${MARKS[status]} Order ${status}. ${reason ?? ""}`;
@@ -144,4 +151,4 @@ for (const [part, action] of [["#cart", enter], ["#catalogue", find]]) act($(par
 act($("#catalogue"), async () => (await call("GET", "/v1/categories")).forEach(({ slug, name }) =>
   $("#search select").append(el("option", { value: slug }, name))));
 if (kept.order) follow();
-export { $, call, el };
+export { $, act, call, el, fields, find, kept, open };

@@ -19,21 +19,14 @@ SUBJECTS = {
     "return_requested": "Your return of order {order_id}",
     "return_settled": "What became of your return of order {order_id}",
     "exchange_settled": "Your exchange of order {order_id}",
+    "order_disputed": "A dispute about your order {order_id}",
     "order_shipped": "Your order {order_id} is on its way",
     "order_delivered": "Your order {order_id} was delivered",
+    "transaction_ended": "Your {kind} is {status}",
+    "transaction_disputed": "A dispute about your {kind}",
 }
 BACK_OFF_MAX_S = 900
-FRACTION_DIGITS = {
-    currency: digits
-    for digits, currencies in {
-        0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
-        3: "BHD IQD JOD KWD LYD OMR TND",
-        4: "CLF UYW",
-    }.items()
-    for currency in currencies.split()
-}
-"""Of the currencies in ISO 4217 that have not two."""
-
+COPIES_IN_A_DAY = 3
 _IN_ADDRESS = r"[^@\s\"<>(),:;\[\]\\\x00-\x1f\x7f]+"
 _ADDRESS = re.compile(f"{_IN_ADDRESS}@{_IN_ADDRESS}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -49,7 +42,8 @@ _policy = default.clone(header_factory=_Headers())
 
 
 class Letter(Message):
-    """A written mail. `id` is the id of the event that it tells of; `at` is when it was written."""
+    """A written mail. `id` is the id of the event that it tells of, or a copy's own; `at` is when it was written, and
+    `about` the order or transaction."""
 
     id: str
     to: str
@@ -57,15 +51,8 @@ class Letter(Message):
     text: str
     html: str
     at: datetime
-
-
-def formatted(money: Money) -> str:
-    """19.99 EUR, 1999 JPY, 1.999 KWD: with as many digits as the currency has."""
-    digits = FRACTION_DIGITS.get(money.currency, 2)
-    units, fraction = divmod(abs(money.amount), 10**digits)
-    sign = "-" if money.amount < 0 else ""
-    tail = f".{fraction:0{digits}d}" if digits else ""
-    return f"{sign}{units}{tail} {money.currency}"
+    about: str | None = None
+    copy_of: str | None = None
 
 
 def absolute(money: Money) -> Money:

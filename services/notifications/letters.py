@@ -4,20 +4,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from chassis.currencies import formatted
 from chassis.types import Money
 from contracts.orders import (
     ExchangeSettled,
     OrderCancelled,
     OrderChanged,
     OrderConfirmed,
+    OrderDisputed,
     OrderRejected,
     ReturnRequested,
     ReturnSettled,
 )
 from contracts.shipping import OrderDelivered, OrderShipped
-from services.notifications.domain import SUBJECTS, Letter, absolute, day, formatted, on_one_line
+from contracts.transactions import TransactionDisputed, TransactionEnded
+from services.notifications.domain import SUBJECTS, Letter, absolute, day, on_one_line
 
 Fact = (
     OrderConfirmed
@@ -27,8 +31,11 @@ Fact = (
     | ReturnRequested
     | ReturnSettled
     | ExchangeSettled
+    | OrderDisputed
     | OrderShipped
     | OrderDelivered
+    | TransactionEnded
+    | TransactionDisputed
 )
 
 _templates = Environment(
@@ -47,6 +54,11 @@ def kind_of(fact: Fact) -> str:
     return kind
 
 
+def subject_of(fact: Fact) -> str:
+    """The id of the order or transaction that an event tells of."""
+    return fact.aggregate_id if isinstance(fact, TransactionEnded | TransactionDisputed) else fact.order_id
+
+
 def compose(fact: Fact, at: datetime) -> Letter:
     """The mail that tells a customer of this event."""
     kind = kind_of(fact)
@@ -56,10 +68,11 @@ def compose(fact: Fact, at: datetime) -> Letter:
     return Letter(
         id=fact.event_id,
         to=fact.email,
-        subject=" ".join(SUBJECTS[kind].format(order_id=fact.order_id).split()),  # one line
+        subject=" ".join(SUBJECTS[kind].format_map(msgspec.structs.asdict(fact)).split()),  # one line
         text=_templates.get_template(f"{kind}.txt").render(values),
         html=_templates.get_template(f"{kind}.html").render(values),
         at=at,
+        about=subject_of(fact),
     )
 
 

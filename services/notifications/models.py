@@ -1,4 +1,4 @@
-"""notifications' one table: mails, each with the id of the event that it tells of."""
+"""notifications' one table: mails, each with the id of the event that it tells of, or as a copy with its own."""
 
 from datetime import datetime
 
@@ -22,10 +22,13 @@ class Mail(Base):
             postgresql_where=text("status = 'queued'"),
         ),
         Index("ix_mail_to_created_at", "to_address", "created_at"),
+        Index("ix_mail_about", "about", "created_at"),
     )
 
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)  # the event's
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)  # the event's; a copy's own
     kind: Mapped[str] = mapped_column(String(50))
+    about: Mapped[str | None] = mapped_column(String(64))  # an order's or a transaction's id; none of older mails
+    copy_of: Mapped[str | None] = mapped_column(String(64))  # the mail that is sent once more
     to_address: Mapped[str] = mapped_column(String(254))
     subject: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text)

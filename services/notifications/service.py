@@ -1,5 +1,6 @@
-"""notifications: tells customers by mail what became of their orders."""
+"""notifications: tells customers by mail what became of their orders and transactions."""
 
+import math
 import time
 import uuid
 from datetime import timedelta
@@ -10,9 +11,11 @@ from typing import Annotated
 import msgspec
 from nameko.timer import timer
 
+from chassis.commands import command
 from chassis.context import Call
 from chassis.db import Database, WorkerDatabase, now
 from chassis.dead_letters import DeadLetterOperations
+from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.leases import take_lease
 from chassis.provide import provided
@@ -21,26 +24,29 @@ from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.settings import Settings
 from chassis.types import Message
-from contracts.notifications import Address, Limit, Mail, NotificationsApi
+from contracts.notifications import Address, Limit, Mail, NotificationsApi, SubjectId
 from contracts.orders import (
     ExchangeSettled,
     OrderCancelled,
     OrderChanged,
     OrderConfirmed,
+    OrderDisputed,
     OrderRejected,
     ReturnRequested,
     ReturnSettled,
 )
 from contracts.shipping import OrderDelivered, OrderShipped
+from contracts.transactions import TransactionDisputed, TransactionEnded
 from services.notifications import store
 from services.notifications.adapters import Maildir, Postman, Refused, Smtp
-from services.notifications.domain import is_address
+from services.notifications.domain import COPIES_IN_A_DAY, Letter, is_address
 from services.notifications.letters import Fact, compose, kind_of
 from services.notifications.models import Base
 
 SEND_EVERY_S = 1
 SEND_FOR_S = 5.0
 LEASE = timedelta(seconds=10)
+DAY = timedelta(days=1)
 OWNER = uuid.uuid4().hex  # this process
 
 log = getLogger("rialto.notifications")
@@ -64,45 +70,84 @@ class NotificationsService(DeadLetterOperations):
 
     @handles(OrderConfirmed)
     def on_order_confirmed(self, fact: OrderConfirmed) -> None:
-        self._queue(fact)
+        self._write(fact)
 
     @handles(OrderRejected)
     def on_order_rejected(self, fact: OrderRejected) -> None:
-        self._queue(fact)
+        self._write(fact)
 
     @handles(OrderCancelled)
     def on_order_cancelled(self, fact: OrderCancelled) -> None:
-        self._queue(fact)
+        self._write(fact)
 
     @handles(OrderChanged)
     def on_order_changed(self, fact: OrderChanged) -> None:
-        self._queue(fact)
+        self._write(fact)
 
     @handles(ReturnRequested)
     def on_return_requested(self, fact: ReturnRequested) -> None:
-        self._queue(fact)
+        self._write(fact)
 
     @handles(ReturnSettled)
     def on_return_settled(self, fact: ReturnSettled) -> None:
-        self._queue(fact)
+        self._write(fact)
 
     @handles(ExchangeSettled)
     def on_exchange_settled(self, fact: ExchangeSettled) -> None:
-        self._queue(fact)
+        self._write(fact)
+
+    @handles(OrderDisputed)
+    def on_order_disputed(self, fact: OrderDisputed) -> None:
+        self._write(fact)
 
     @handles(OrderShipped)
     def on_order_shipped(self, fact: OrderShipped) -> None:
-        self._queue(fact)
+        self._write(fact)
 
     @handles(OrderDelivered)
     def on_order_delivered(self, fact: OrderDelivered) -> None:
-        self._queue(fact)
+        self._write(fact)
+
+    @handles(TransactionEnded)
+    def on_transaction_ended(self, fact: TransactionEnded) -> None:
+        self._write(fact)
+
+    @handles(TransactionDisputed)
+    def on_transaction_disputed(self, fact: TransactionDisputed) -> None:
+        self._write(fact)
 
     @rpc
     def find(self, to: Address | None = None, limit: Limit = 20) -> list[Mail]:
         self.call.require_staff()
         with self.db.read() as session:
             return store.newest(session, to, limit)
+
+    @command
+    def resend(self, subject_id: SubjectId, *, key: str) -> Mail:
+        self.call.require_staff()
+        session = self.db.session
+        mail, at = store.hold_newest_about(session, subject_id), now(session)
+        if mail is None:
+            raise ServiceError("notifications.not_found", f"There is no mail about {subject_id!r}.")
+        before = store.copies_of(session, mail, at - DAY)
+        if len(before) >= COPIES_IN_A_DAY:
+            raise ServiceError(
+                "notifications.too_often",
+                f"This mail was sent again {len(before)} times in a day already.",
+                {"retry_after_s": math.ceil((before[-COPIES_IN_A_DAY] + DAY - at).total_seconds())},
+            )
+        copy = Letter(
+            id=uuid.uuid4().hex,
+            to=mail.to_address,
+            subject=mail.subject,
+            text=mail.text,
+            html=mail.html,
+            at=at,
+            about=subject_id,
+            copy_of=mail.id,
+        )
+        self._queue(mail.kind, copy)
+        return store.get(session, copy.id)
 
     @timer(interval=SEND_EVERY_S)
     def send_queued(self) -> None:
@@ -115,10 +160,12 @@ class NotificationsService(DeadLetterOperations):
         while self._send_batch(postman) and time.monotonic() < give_up_at:
             pass
 
-    def _queue(self, fact: Fact) -> None:
-        letter = compose(fact, now(self.db.session))
+    def _write(self, fact: Fact) -> None:
+        self._queue(kind_of(fact), compose(fact, now(self.db.session)))
+
+    def _queue(self, kind: str, letter: Letter) -> None:
         error = None if is_address(letter.to) else "This is not an address that mail can be sent to."
-        store.queue(self.db.session, kind_of(fact), letter, error)
+        store.queue(self.db.session, kind, letter, error)
 
     def _postman(self) -> Postman:
         if self.settings.smtp_url:

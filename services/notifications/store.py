@@ -1,8 +1,9 @@
 """notifications' queries."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from chassis.db import now, run, table_of
@@ -23,6 +24,19 @@ _SENT = (
     .where(_mail.c.id.in_(bindparam("of", expanding=True)), _mail.c.status == "queued")
     .values(status="sent", error=None, sent_at=bindparam("at"), attempts=_mail.c.attempts + 1)
 )
+_NEWEST_ABOUT = (
+    select(_mail)
+    .where(_mail.c.about == bindparam("subject_id"), _mail.c.copy_of.is_(None))
+    .order_by(_mail.c.created_at.desc(), _mail.c.id)
+    .limit(1)
+    .with_for_update()
+)
+_COPIES = (
+    select(_mail.c.created_at)
+    .where(_mail.c.about == bindparam("subject_id"), _mail.c.copy_of == bindparam("of"))
+    .where(_mail.c.created_at > bindparam("since"))
+    .order_by(_mail.c.created_at)
+)
 
 
 def queue(session: Session, kind: str, letter: Letter, error: str | None) -> None:
@@ -41,6 +55,8 @@ def queue(session: Session, kind: str, letter: Letter, error: str | None) -> Non
         due_at=letter.at,
         error=error,
         created_at=letter.at,
+        about=letter.about,
+        copy_of=letter.copy_of,
     )
 
 
@@ -72,20 +88,37 @@ def put_off(session: Session, letters: list[Letter], error: str) -> None:
         row.due_at = now(session) + timedelta(seconds=back_off_s(row.attempts))
 
 
+def hold_newest_about(session: Session, subject_id: str) -> Row[Any] | None:
+    """The newest mail about an order or a transaction that is no copy, locked; None if there is none."""
+    return run(session, _NEWEST_ABOUT, subject_id=subject_id).one_or_none()
+
+
+def copies_of(session: Session, mail: Row[Any], since: datetime) -> list[datetime]:
+    """When a mail was sent again since then, the first time first."""
+    return list(run(session, _COPIES, subject_id=mail.about, of=mail.id, since=since).scalars())
+
+
+def get(session: Session, mail_id: str) -> contract.Mail:
+    return _view(session.scalars(select(Mail).where(Mail.id == mail_id)).one())
+
+
 def newest(session: Session, to: str | None, limit: int) -> list[contract.Mail]:
     found = select(Mail).order_by(Mail.created_at.desc(), Mail.id).limit(limit)
     if to is not None:
         found = found.where(Mail.to_address == to)
-    return [
-        contract.Mail(
-            id=row.id,
-            to=row.to_address,
-            subject=row.subject,
-            status=row.status,
-            kind=row.kind,
-            created_at=row.created_at,
-            attempts=row.attempts,
-            error=row.error,
-        )
-        for row in session.scalars(found)
-    ]
+    return [_view(row) for row in session.scalars(found)]
+
+
+def _view(row: Mail) -> contract.Mail:
+    return contract.Mail(
+        id=row.id,
+        to=row.to_address,
+        subject=row.subject,
+        status=row.status,
+        kind=row.kind,
+        created_at=row.created_at,
+        attempts=row.attempts,
+        error=row.error,
+        about=row.about,
+        copy_of=row.copy_of,
+    )

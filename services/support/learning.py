@@ -1,0 +1,69 @@
+"""The answers of this process: learned once, off the hub, and indexed anew when an article was edited."""
+
+import time
+from logging import getLogger
+
+from nameko.extensions import DependencyProvider
+
+from chassis.offhub import Prepared, off_hub
+from services.support.answers import Answers, Text, articles_of_the_house, phrases_of_the_house
+from services.support.turns import Hit, Reading
+
+PATIENCE_S = 10.0
+"""So long a call waits until there is something to answer from; the gateway's waits a little longer."""
+
+log = getLogger("rialto.support")
+
+
+class Learned(DependencyProvider):
+    """Worker attribute: itself, which reads and finds as `Answers` does. A call that comes before it has learned waits
+    for that, as long as its deadline lets it, at most PATIENCE_S; then it is Unavailable, with nothing done.
+
+    `support_learn_at_start`: otherwise it learns when it is asked first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers = Prepared[Answers]("support")
+        self._begun = False
+        self._stamp: object = None
+
+    def start(self) -> None:
+        if self.container.config["support_learn_at_start"]:
+            self._begin()
+
+    def get_dependency(self, worker_ctx: object) -> "Learned":
+        return self
+
+    def read(self, text: str, language: str) -> Reading:
+        """See Answers."""
+        return self._learned().read(text, language)
+
+    def find(self, text: str, language: str, intent: str | None = None, limit: int = 3) -> list[Hit]:
+        """See Answers."""
+        return self._learned().find(text, language, intent, limit)
+
+    def is_of(self, stamp: object) -> bool:
+        """Whether the articles of this stamp are the ones that are indexed, or nothing is, because nobody asked yet."""
+        return self._stamp == stamp or not self._begun
+
+    def take(self, articles: list[Text], stamp: object) -> None:
+        """Answer from these articles from now on. `stamp` tells one set of articles from another."""
+        off_hub(self._learned().index, articles)
+        self._stamp = stamp
+
+    def _learned(self) -> Answers:
+        self._begin()
+        return self._answers.get(PATIENCE_S)
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._answers.prepare(_learn)
+
+
+def _learn() -> Answers:
+    began = time.monotonic()
+    answers = Answers(articles_of_the_house(), phrases_of_the_house())
+    log.info("learned to answer", extra={"took_s": round(time.monotonic() - began, 1)})
+    return answers

@@ -1,0 +1,70 @@
+"""What a text plainly tells to do or asks about the customer's own, by the words that it uses. Pure.
+
+It makes up for a reading that is unsure, or that takes "send the lamps back" for a question about returns.
+"""
+
+import re
+
+from rapidfuzz import fuzz
+
+from services.support.talk import entities
+from services.support.talk.vocabulary import HEARD, any_of, kinds, normal, says
+
+ALIKE, LONG = 80, 6
+WHOLE = 3
+"""From so many characters on a Chinese verb says enough by itself."""
+PARTS = re.compile(r"[,.!?;:\n、。]+")
+LEAD = re.compile(rf"(?:(?:{any_of([*HEARD['wanting'], *HEARD['fillers']]).pattern})[\s,]*)*")
+VERBS = {normal(verb): intent for intent, verbs in HEARD["commands"].items() for verb in verbs}
+DONE_BY = {
+    "cancel_order": "do_cancel",
+    "how_to_return": "do_return",
+    "exchange": "do_exchange",
+    "address_change": "do_change_address",
+    "freeze_account": "do_freeze",
+}
+"""Topics, and the actions that they tell of."""
+VERB = any_of(VERBS)
+OBJECT = re.compile(rf"\s*(?:{any_of(HEARD['objects']).pattern}|[0-9a-f]{{8}}|$)")
+LATER = re.compile(r"把.+?(取消|退掉|退了|退货|换成|冻结)|[要想都全只](退|换成|取消|冻结)|(换成)")
+"""In Chinese the verb may follow what it is done to."""
+
+
+def commanded(text: str, topic: str | None = None) -> str | None:
+    """The intent of the action that a text tells to do; None if it tells none, or asks.
+
+    Where it is read as a general question (`topic`), it has to be plain: somebody wants it, or says with what it is to
+    be done."""
+    plain = normal(text)
+    if ("?" in plain or says("wondering", plain)) and not says("asking_politely", plain):
+        return None
+    if topic in DONE_BY and says("wanting", plain):
+        return DONE_BY[topic]
+    found = (_command(part.strip(), topic is not None) for part in PARTS.split(plain))
+    return next((intent for intent in found if intent is not None), None)
+
+
+def _command(part: str, plainly: bool) -> str | None:
+    lead = LEAD.match(part)
+    rest = part[lead.end() :] if lead else part
+    verb = VERB.match(rest)
+    if verb is None:
+        later = LATER.search(part)
+        return VERBS[next(filter(None, later.groups()))] if later else _slip(rest)
+    said = verb[0]
+    whole = " " in said or (said[0] > "z" and len(said) >= WHOLE)
+    sure = whole or says("wanting", part[: len(part) - len(rest)]) or OBJECT.match(rest, verb.end())
+    return VERBS[said] if sure or not plainly else None
+
+
+def _slip(rest: str) -> str | None:
+    """A verb with a slip of the finger in it."""
+    word = rest.split(" ", 1)[0]
+    if len(word) < LONG:
+        return None
+    return next((VERBS[verb] for verb in VERBS if " " not in verb and fuzz.ratio(word, verb) >= ALIKE), None)
+
+
+def asked(text: str) -> str | None:
+    """What is wanted, by the usual words for it; an order's number alone asks for its state."""
+    return next(iter(kinds("asks", text)), "order_status" if entities.order_ids(text) else None)

@@ -1,0 +1,105 @@
+"""What a text wants: taken apart into requests, each read for its intent."""
+
+from services.support.talk import addresses, clauses, commands, entities
+from services.support.talk.intents import ACTIONS, HUMAN, LOOKUPS, POLITE, REFUSED, TOPICS, is_request
+from services.support.talk.memory import Goal
+from services.support.talk.vocabulary import consists_of, says
+from services.support.turns import Answers, Reading
+
+DONE = (*ACTIONS, *LOOKUPS, *REFUSED, HUMAN)
+"""Intents that no verb is listened for beside."""
+
+
+MOST = 12
+"""Parts of a text that are read each for itself; what comes after them is read as one."""
+
+
+class Piece:
+    """A part of a text, and what it wants: None if that is not known."""
+
+    def __init__(self, text: str, reading: Reading, intent: str | None = None) -> None:
+        self.text, self.reading = text, reading
+        self.intent = intent or _intent(text, reading)
+        self.confidence = reading.guesses[0].confidence if reading.guesses else 0.0
+
+    @property
+    def is_request(self) -> bool:
+        return is_request(self.intent)
+
+
+def _intent(text: str, reading: Reading) -> str | None:
+    """What is wanted: what was read, unless the text plainly tells to do something where that is unsure."""
+    read = reading.guesses[0].intent if reading.guesses and reading.known else None
+    if read is None:
+        return commands.commanded(text) or commands.asked(text)
+    return read if read in DONE else commands.commanded(text, read) or read
+
+
+def _first(texts: list[str]) -> list[str]:
+    return texts if len(texts) <= MOST else [*texts[: MOST - 1], " ".join(texts[MOST - 1 :])]
+
+
+class Hearing:
+    """Takes texts apart; `goal` is what waits for an answer, which one of them may be."""
+
+    def __init__(self, answers: Answers, language: str, goal: Goal | None) -> None:
+        self._answers, self._language, self._goal = answers, language, goal
+
+    def pieces(self, text: str) -> list[Piece]:
+        """The requests in the text, each with the parts about it. Politeness beside a request is left out."""
+        texts = _first(clauses.split(text)) or [text]
+        whole = self._read(text)
+        is_address = self._goal is not None and self._goal.asked == "address" and addresses.parse(text)
+        if len(texts) == 1 or is_address:
+            return [whole]
+        read = [self._read(each) for each in texts]
+        requests = [piece for piece in read if piece.is_request and not self._is_told(piece, read)]
+        if len({piece.intent for piece in requests}) <= 1 and not self._answers_first(read[0]):
+            if len(requests) > 1 and len(self._orders_named(requests)) > 1:
+                return requests
+            best = requests[0] if requests else whole
+            return [whole if whole.is_request and not requests else self._over(best, text)]
+        return self._joined(read, requests)
+
+    def _read(self, text: str) -> Piece:
+        return Piece(text, self._answers.read(clauses.without_answer(text), self._language))
+
+    def _over(self, piece: Piece, text: str) -> Piece:
+        return Piece(text, piece.reading, piece.intent)
+
+    def _is_told(self, piece: Piece, among: list[Piece]) -> bool:
+        """A general matter that is told and not asked about, beside something that is wanted."""
+        wanted = any(each.is_request and each is not piece for each in among)
+        return wanted and piece.intent in TOPICS and not clauses.is_question(piece.text)
+
+    def _answers_first(self, piece: Piece) -> bool:
+        """Whether a text begins with the answer to what was asked, before it wants something."""
+        if says("corrections", piece.text) and consists_of(piece.text, "corrections"):
+            return entities.consent(piece.text) is not None
+        return entities.consent(piece.text) is not None or (self._goal is not None and not piece.is_request)
+
+    def _orders_named(self, pieces: list[Piece]) -> set[str]:
+        return {each for piece in pieces for each in entities.order_ids(piece.text)}
+
+    def _joined(self, read: list[Piece], requests: list[Piece]) -> list[Piece]:
+        """What is no request belongs to the one before it, or the first one; unless it answers what was asked."""
+        joined: list[Piece] = []
+        loose = ""
+        for piece in read:
+            if piece in requests:
+                same = joined and joined[-1].intent == piece.intent and not self._orders_named([piece])
+                text = " ".join(filter(None, (loose, piece.text)))
+                loose = ""
+                if same:
+                    joined[-1] = self._over(joined[-1], f"{joined[-1].text} {text}")
+                else:
+                    joined.append(self._over(piece, text))
+            elif not joined and self._answers_first(piece):
+                joined.append(piece)
+            elif piece.intent in POLITE:
+                continue
+            elif joined:
+                joined[-1] = self._over(joined[-1], f"{joined[-1].text} {piece.text}")
+            else:
+                loose = f"{loose} {piece.text}".strip()
+        return joined

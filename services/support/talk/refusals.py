@@ -1,0 +1,84 @@
+"""Why something cannot be done, in the customer's language, and what can be done instead."""
+
+from datetime import datetime
+from typing import Any
+
+from chassis.errors import ServiceError
+from contracts.orders import Order
+from services.support.talk.case import Case, Part
+from services.support.talk.memory import Goal, Suggestion
+
+INSTEAD: dict[tuple[str, str], str | None] = {
+    ("do_cancel", "shipped"): None,
+    ("do_cancel", "delivered"): "do_return",
+    ("do_change_address", "shipped"): None,
+    ("do_change_address", "delivered"): None,
+    ("do_change_items", "shipped"): None,
+    ("do_change_items", "delivered"): "do_exchange",
+    ("do_return", "confirmed"): "do_cancel",
+    ("do_return", "pending"): "do_cancel",
+    ("do_return", "shipped"): None,
+    ("do_exchange", "confirmed"): "do_change_items",
+    ("do_exchange", "shipped"): None,
+}
+"""What is possible instead, for an action and the state of the order: a sentence, and what a yes to it begins."""
+
+AGAIN: dict[str, str] = {
+    "orders.payment_method_required": "payment",
+    "orders.unknown_payment_method": "payment",
+    "payments.gift_card_insufficient": "payment",
+    "payments.unknown_gift_card": "payment",
+    "payments.one_card": "payment",
+    "payments.unsupported_method": "payment",
+    "payments.wallet_insufficient": "payment",
+    "payments.wallet_frozen": "payment",
+    "payments.unknown_account": "payment",
+    "payments.declined": "payment",
+    "payments.unknown_token": "payment",
+    "shipping.not_serviceable": "address",
+    "orders.not_in_order": "quantities",
+    "orders.not_sold_any_more": "swaps",
+    "orders.not_a_variant": "swaps",
+    "inventory.insufficient": "swaps",
+}
+"""What to ask for anew after a refusal."""
+
+
+def reason(case: Case, refusal: ServiceError, order: Order | None) -> str:
+    """Why not, as a sentence."""
+    details = refusal.details
+    state = str(details.get("state") or (order.status if order else ""))
+    key = refusal.code
+    if "until" in details and case.words.knows(f"refused.{key}.late"):
+        key = f"{key}.late"
+    if key == "orders.in_progress" and "kind" not in details:
+        key = f"{key}.pending"
+    return case.words.say_of(
+        "refused",
+        key,
+        order=case.words.order(order) if order else "",
+        state=case.words.say_of("status", state),
+        until=_day(case, details.get("until")),
+        left=details.get("left", 0),
+        kind=case.words.say_of("amendment", str(details.get("kind"))),
+    )
+
+
+def _day(case: Case, iso: Any) -> str:
+    try:
+        return case.words.day(datetime.fromisoformat(str(iso)), case.at)
+    except ValueError:
+        return ""
+
+
+def refused(case: Case, goal: Goal, refusal: ServiceError, order: Order) -> Part:
+    """A refusal that ends what was wished, with what can be done instead."""
+    text = reason(case, refusal, order)
+    late = "until" in refusal.details
+    way = (goal.intent, str(refusal.details.get("state") or order.status))
+    if late or way not in INSTEAD:
+        return Part(text=text, sources=[case.order_source(order)])
+    instead = INSTEAD[way]
+    text = case.words.sentences(text, case.words.say(f"instead.{way[0]}.{way[1]}"))
+    suggestion = Suggestion(intent=instead, order_id=order.id, hints=goal.hints) if instead else None
+    return Part(text=text, sources=[case.order_source(order)], suggestion=suggestion)

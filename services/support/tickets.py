@@ -1,0 +1,179 @@
+"""Conversations as the desk has them: queues, claims, canned replies, and who read what."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from chassis.db import insert_new, now, table_of
+from chassis.errors import ServiceError
+from contracts import support as contract
+from services.support import clocks, store
+from services.support.domain import SYSTEM, WITH_PEOPLE
+from services.support.hours import Desk, worked
+from services.support.models import Canned, Conversation
+
+Position = tuple[datetime, str]
+MOST = 50_000
+"""Conversations that a report reads."""
+
+_conversations = table_of(Conversation)
+_canned = table_of(Canned)
+
+
+def find(
+    session: Session, queue: str | None, status: str | None, whose: str | None, limit: int, after: Position | None
+) -> list[tuple[Row[Any], datetime]]:
+    """Conversations with the moment that they are in order of: what is due next."""
+    due = func.coalesce(clocks.next_due(), _conversations.c.created_at).label("due")
+    query = select(_conversations, due).order_by(due, _conversations.c.id).limit(limit)
+    query = query.where(_conversations.c.status == status if status else _conversations.c.status.in_(WITH_PEOPLE))
+    if queue is not None:
+        query = query.where(_conversations.c.queue == queue)
+    if whose is not None:
+        query = query.where(_conversations.c.assigned_to == whose)
+    if after is not None:
+        at, last = after
+        query = query.where(or_(due > at, and_(due == at, _conversations.c.id > last)))
+    return [(row, row.due) for row in session.connection().execute(query)]
+
+
+def of_customer(session: Session, customer_id: str, but: str, limit: int = 10) -> list[contract.Ticket]:
+    """A customer's other conversations, the newest first."""
+    query = (
+        select(_conversations)
+        .where(_conversations.c.customer_id == customer_id, _conversations.c.id != but)
+        .order_by(_conversations.c.created_at.desc())
+        .limit(limit)
+    )
+    return [view(session, row) for row in session.connection().execute(query)]
+
+
+def claim(session: Session, row: Row[Any], author: str, length: timedelta) -> None:
+    """Take a held conversation: from its queue, or from a colleague whose time is over."""
+    at = now(session)
+    if row.status not in WITH_PEOPLE:
+        raise ServiceError("support.not_claimable", f"A conversation that is {row.status} waits for nobody.")
+    if row.assigned_to not in (None, author) and row.claimed_until > at:
+        raise ServiceError("support.claimed", "A colleague has this one.", {"until": row.claimed_until.isoformat()})
+    taken = dict(assigned_to=author, claimed_until=at + length)
+    if row.status == "waiting":
+        store.move(session, row, "open", author, **taken)
+    else:
+        store.change(session, row.id, **taken)
+    if row.assigned_to != author:
+        store.tell(session, row.id, "assignment", author, assigned_to=author)
+
+
+def require_claimed(session: Session, row: Row[Any], author: str) -> None:
+    if row.assigned_to != author or row.claimed_until is None or row.claimed_until <= now(session):
+        raise ServiceError("support.not_claimed", "Claim it first: it is not yours, or not any more.")
+
+
+def put_back(session: Session, row: Row[Any], author: str, queue: str | None = None) -> None:
+    """Into its queue, or another one, for somebody else."""
+    values: dict[str, Any] = dict(assigned_to=None, claimed_until=None)
+    if queue is not None:
+        values["queue"] = queue
+    if row.status == "waiting":
+        store.change(session, row.id, **values)
+    else:
+        store.move(session, row, "waiting", author, **values)
+    store.tell(session, row.id, "assignment", author, assigned_to=None)
+
+
+def lapsed(session: Session, limit: int) -> list[str]:
+    """Open conversations whose claim is over."""
+    over = and_(_conversations.c.status == "open", _conversations.c.claimed_until <= now(session))
+    return list(session.scalars(select(_conversations.c.id).where(over).limit(limit)))
+
+
+def put_back_lapsed(session: Session, row: Row[Any]) -> None:
+    """A held conversation whose claim is over goes back into its queue, unless its owner wrote meanwhile."""
+    if row.status == "open" and row.claimed_until is not None and row.claimed_until <= now(session):
+        put_back(session, row, SYSTEM)
+
+
+def view(session: Session, row: Row[Any]) -> contract.Ticket:
+    at = now(session)
+    return contract.Ticket(
+        id=row.id,
+        status=row.status,
+        queue=row.queue,
+        priority=row.priority,
+        tags=row.tags,
+        language=row.language,
+        subject=row.subject,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        first_answer=clocks.first_answer(row, at),
+        solution=clocks.solution(row, at),
+        customer_id=row.customer_id,
+        assigned_to=row.assigned_to,
+        claimed_until=row.claimed_until,
+    )
+
+
+def shown(session: Session, conversation_id: str) -> contract.Ticket:
+    return view(session, store.held(session, conversation_id))
+
+
+# --- replies to pick from
+
+
+def canned(session: Session, language: str | None) -> list[contract.Canned]:
+    query = select(_canned).order_by(_canned.c.language, _canned.c.title)
+    if language is not None:
+        query = query.where(_canned.c.language == language)
+    return [_canned_view(row) for row in session.connection().execute(query)]
+
+
+def write_canned(session: Session, language: str, title: str, text: str, author: str) -> contract.Canned:
+    """Add a reply, or replace the one of this language and title."""
+    of = and_(_canned.c.language == language, _canned.c.title == title)
+    row = dict(id=uuid.uuid4().hex, language=language, title=title, text=text, author=author, at=now(session))
+    if not insert_new(session, _canned, row):
+        session.execute(update(_canned).where(of).values(text=text, author=author, at=now(session)))
+    return _canned_view(session.connection().execute(select(_canned).where(of)).one())
+
+
+def _canned_view(row: Row[Any]) -> contract.Canned:
+    return contract.Canned(id=row.id, language=row.language, title=row.title, text=row.text)
+
+
+# --- reports
+
+
+def report(session: Session, since: datetime, until: datetime, desk: Desk) -> contract.Report:
+    """Of the conversations that began in this time; at most MOST of them are read."""
+    began = and_(_conversations.c.created_at >= since, _conversations.c.created_at < until)
+    rows = session.connection().execute(select(_conversations).where(began).limit(MOST)).all()
+    handed = [row for row in rows if row.handed_over_at is not None]
+    ended = [row for row in rows if row.status in ("solved", "closed")]
+    answered = [row for row in handed if row.first_answered_at is not None]
+    solved = [row for row in handed if row.solved_at is not None]
+    ratings = [row.rating for row in rows if row.rating is not None]
+    at = now(session)
+    firsts = [clocks.first_answer(row, at).met for row in handed]
+    solutions = [clocks.solution(row, at).met for row in handed]
+    return contract.Report(
+        conversations=len(rows),
+        handed_over=len(handed),
+        deflected=len([row for row in ended if row.handed_over_at is None]),
+        solved=len(solved),
+        first_answer_s=_mean([worked(desk, row.handed_over_at, row.first_answered_at) for row in answered]),
+        solution_s=_mean([worked(desk, row.handed_over_at, row.solved_at) - row.paused_s for row in solved]),
+        first_answer_met=firsts.count(True),
+        first_answer_missed=firsts.count(False),
+        solution_met=solutions.count(True),
+        solution_missed=solutions.count(False),
+        rating=_mean(ratings),
+        ratings=len(ratings),
+        by_queue={queue: len([row for row in rows if row.queue == queue]) for queue in sorted({r.queue for r in rows})},
+    )
+
+
+def _mean(values: list[float]) -> float | None:
+    return round(sum(values) / len(values), 1) if values else None
