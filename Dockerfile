@@ -2,7 +2,7 @@
 #
 #   docker build --build-arg SERVICE=orders .                       a service
 #   docker build --build-arg SERVICE=gateway --target gateway .
-#   docker build --build-arg SERVICE=acquirer --target sandbox .    or carrier
+#   docker build --build-arg SERVICE=acquirer --target sandbox .    carrier or bank
 #
 # docker-compose.yml does that for all. tests/architecture runs what is copied here, service by service.
 

@@ -4,7 +4,8 @@
 # make ops     sagas and dead letters: look, and act     ARGS="--help"
 # make test    the tests, with a broker and a PostgreSQL of their own     ARGS="-k barrier"     make test-all: with larger bounds
 # make chaos   processes are killed and stopped while customers buy; then all is counted     SECONDS SEED DB KEEP
-.PHONY: run demo status stop scale restart ops clean check test test-all chaos bench
+# make support-eval   how well questions of strangers are understood     ARGS="--dev --missed"
+.PHONY: run demo status stop scale restart ops clean check test test-all chaos bench support-eval
 
 run:    ; @scripts/python -m scripts.up
 demo:   ; @scripts/python -m scripts.up --demo
@@ -18,4 +19,5 @@ check:  ; @scripts/check
 test:   ; @scripts/python -m scripts.testbed $(ARGS)
 test-all: ; @scripts/python -m scripts.testbed --everything
 chaos:  ; @scripts/python -m tests.chaos
+support-eval: ; @scripts/python -m tests.support.evaluate $(ARGS)
 bench:  ; @scripts/python -m bench $(ARGS)

@@ -14,6 +14,7 @@ from chassis.rpc import remote, tuned
 from chassis.service import CallContext
 from chassis.types import CUSTOMER, OPERATOR, STAFF, Caller
 from chassis.version import VERSION
+from contracts.accounts import AccountsApi
 from contracts.carts import CartsApi, GuestCart
 from contracts.catalogue import CONTRACTS
 from contracts.common import CartRef
@@ -25,14 +26,25 @@ from contracts.products import Category, NewProduct, Product, ProductChanges, Pr
 from contracts.registry import RegistryApi
 from contracts.risk import RiskApi
 from contracts.shipping import Shipment, ShippingApi
+from contracts.support import SupportApi
+from contracts.transactions import TransactionsApi
 from contracts.users import Tokens, User, UsersApi
 from edge import bodies
+from edge.accounts import AccountRoutes
 from edge.amendments import AmendmentRoutes
+from edge.asking import customer_of, key_of
+from edge.begun import begun
 from edge.carts import cart_view
+from edge.desk import DeskRoutes
+from edge.disputes import DisputeRoutes
 from edge.errors import STATUS
+from edge.knowledge import KnowledgeRoutes
 from edge.operators import OperatorRoutes
 from edge.profile import ProfileRoutes
 from edge.registry import RegistryRoutes
+from edge.risk import RiskRoutes
+from edge.support import SupportRoutes
+from edge.transactions import TransactionRoutes
 
 ROOT = Path(__file__).resolve().parent
 
@@ -40,6 +52,7 @@ BEHIND = tuple(name for name in CONTRACTS if name != "registry")
 """The services that must answer before the gateway says that it is ready: the shop sells without a registry."""
 PAGE_FILES = {
     "shop.js": "text/javascript",
+    "chat.js": "text/javascript",
     "registry.js": "text/javascript",
     "shop.css": "text/css",
     "icon.svg": "image/svg+xml",
@@ -47,7 +60,19 @@ PAGE_FILES = {
 PLACE_S = 5.0
 
 
-class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRoutes):
+class GatewayService(
+    ProfileRoutes,
+    AmendmentRoutes,
+    AccountRoutes,
+    TransactionRoutes,
+    DisputeRoutes,
+    OperatorRoutes,
+    RegistryRoutes,
+    RiskRoutes,
+    SupportRoutes,
+    KnowledgeRoutes,
+    DeskRoutes,
+):
     name = "gateway"
     http_status = STATUS
 
@@ -65,6 +90,9 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
     notifications: NotificationsApi = remote(NotificationsApi)
     registry: RegistryApi = remote(RegistryApi)
     risk: RiskApi = remote(RiskApi)
+    accounts: AccountsApi = remote(AccountsApi)
+    transactions: TransactionsApi = remote(TransactionsApi)
+    support: SupportApi = remote(SupportApi)
 
     # --- users
 
@@ -72,7 +100,7 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
     def sign_up(self, request: Request[bodies.SignUp]) -> User:
         """Sign up as a customer."""
         asked = request.body
-        return self.users.sign_up(asked.email, asked.password, asked.name, key=_key(request))
+        return self.users.sign_up(asked.email, asked.password, asked.name, key=key_of(request))
 
     @route("POST", "/v1/sessions", body=bodies.LogIn, success=201, refuses=UsersApi.log_in)
     def log_in(self, request: Request[bodies.LogIn]) -> Tokens:
@@ -80,7 +108,7 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
         session = self.users.log_in(request.body.email, request.body.password)
         if request.body.cart_token:
             carts = tuned(self.carts, caller=Caller(customer_id=session.user.id, roles=tuple(session.user.roles)))
-            carts.merge(session.user.id, request.body.cart_token, key=_key(request))
+            carts.merge(session.user.id, request.body.cart_token, key=key_of(request))
         return session.tokens
 
     @route("POST", "/v1/sessions/refresh", body=bodies.Refresh, success=201, refuses=UsersApi.refresh)
@@ -96,7 +124,7 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
     @route("PATCH", "/v1/users/{user_id}", body=bodies.Roles, role=OPERATOR, refuses=UsersApi.set_roles)
     def set_roles(self, request: Request[bodies.Roles], user_id: str) -> User:
         """Give a user exactly these roles."""
-        return self.users.set_roles(user_id, request.body.roles, key=_key(request))
+        return self.users.set_roles(user_id, request.body.roles, key=key_of(request))
 
     # --- catalogue and stock
 
@@ -128,13 +156,13 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
     @route("POST", "/v1/products", body=NewProduct, role=STAFF, success=201, refuses=ProductsApi.create)
     def create_product(self, request: Request[NewProduct]) -> Reply[Product]:
         """Add a product."""
-        product = self.products.create(request.body, key=_key(request))
+        product = self.products.create(request.body, key=key_of(request))
         return Reply(product, headers={"Location": f"/v1/products/{product.id}"})
 
     @route("PATCH", "/v1/products/{product_id}", body=ProductChanges, role=STAFF, refuses=ProductsApi.update)
     def change_product(self, request: Request[ProductChanges], product_id: str) -> Product:
         """Change or retire a product."""
-        return self.products.update(product_id, request.body, key=_key(request))
+        return self.products.update(product_id, request.body, key=key_of(request))
 
     @route("GET", "/v1/stock/{sku}", role=STAFF, refuses=InventoryApi.stock_of)
     def stock_of(self, request: Request, sku: str) -> Stock:
@@ -144,16 +172,16 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
     @route("POST", "/v1/stock/{sku}/adjustments", body=bodies.Adjustment, role=STAFF, refuses=InventoryApi.adjust)
     def adjust_stock(self, request: Request[bodies.Adjustment], sku: str) -> Stock:
         """Add (or, below zero, take away) units, with the reason."""
-        return self.inventory.adjust(sku, request.body.quantity, request.body.reason, key=_key(request))
+        return self.inventory.adjust(sku, request.body.quantity, request.body.reason, key=key_of(request))
 
     # --- cart
 
     @route("POST", "/v1/carts", success=201, refuses=CartsApi.create_guest)
     def create_cart(self, request: Request) -> GuestCart:
         """A cart for a guest; send its token as the header `Cart-Token`."""
-        return self.carts.create_guest(key=_key(request))
+        return self.carts.create_guest(key=key_of(request))
 
-    @route("GET", "/v1/cart", role=CUSTOMER, guest=True, refuses=(CartsApi.get, ProductsApi.offers))
+    @route("GET", "/v1/cart", role=CUSTOMER, guest="Cart-Token", refuses=(CartsApi.get, ProductsApi.offers))
     def get_cart(self, request: Request) -> bodies.CartView:
         """The cart, at the prices of now."""
         return cart_view(self.carts.get(_cart(request)), self.products, self.config["currency"])
@@ -163,23 +191,23 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
         "/v1/cart/items/{sku}",
         body=bodies.PutItem,
         role=CUSTOMER,
-        guest=True,
+        guest="Cart-Token",
         refuses=(CartsApi.put_item, ProductsApi.get),
     )
     def put_item(self, request: Request[bodies.PutItem], sku: str) -> bodies.CartView:
         """Set how many of a sku are in the cart; 0 removes it."""
         if request.body.quantity and not self.products.offers([sku]):
             raise Problem(404, "products.not_found", f"There is no article {sku!r}: look it up in the catalogue.")
-        cart = self.carts.put_item(_cart(request), sku, request.body.quantity, key=_key(request))
+        cart = self.carts.put_item(_cart(request), sku, request.body.quantity, key=key_of(request))
         return cart_view(cart, self.products, self.config["currency"])
 
-    @route("DELETE", "/v1/cart/items/{sku}", role=CUSTOMER, guest=True, refuses=CartsApi.put_item)
+    @route("DELETE", "/v1/cart/items/{sku}", role=CUSTOMER, guest="Cart-Token", refuses=CartsApi.put_item)
     def delete_item(self, request: Request, sku: str) -> bodies.CartView:
         """Take a sku out of the cart."""
-        cart = self.carts.put_item(_cart(request), sku, 0, key=_key(request))
+        cart = self.carts.put_item(_cart(request), sku, 0, key=key_of(request))
         return cart_view(cart, self.products, self.config["currency"])
 
-    @route("POST", "/v1/cart/quote", body=bodies.QuoteCart, role=CUSTOMER, guest=True, refuses=OrdersApi.quote)
+    @route("POST", "/v1/cart/quote", body=bodies.QuoteCart, role=CUSTOMER, guest="Cart-Token", refuses=OrdersApi.quote)
     def quote_cart(self, request: Request[bodies.QuoteCart]) -> Quote:
         """What the cart costs, sent to an address. `tax` is the part contained in `total`."""
         return self.orders.quote(_cart(request), request.body.shipping_address)
@@ -199,24 +227,20 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
         """Order what is in the cart. Poll `GET /v1/orders/{id}`, or have this wait with `Prefer: wait=5` (201)."""
         asked, wait_s = request.body, request.prefer_wait_s
         order = tuned(self.orders, timeout_s=wait_s + PLACE_S).place(
-            _customer(request),
+            customer_of(request),
             asked.shipping_address,
             asked.payment_method,
             asked.expected_total,
             wait_s,
-            key=_key(request),
+            key=key_of(request),
         )
-        headers = {"Location": f"/v1/orders/{order.id}"}
-        if wait_s:
-            headers["Preference-Applied"] = f"wait={wait_s:.0f}"
-        ended = bool(wait_s) and order.status not in ("pending", "rejecting")
-        return Reply(order, status=201 if ended else 202, headers=headers)
+        return begun(order, f"/v1/orders/{order.id}", wait_s, ended=order.status not in ("pending", "rejecting"))
 
     @route("GET", "/v1/orders", query=bodies.OrderQuery, role=CUSTOMER, refuses=OrdersApi.find)
     def find_orders(self, request: Request[None, bodies.OrderQuery]) -> OrderPage:
         """One's own orders, newest first."""
         asked = request.query
-        return self.orders.find(_customer(request), asked.status, asked.limit, asked.cursor)
+        return self.orders.find(customer_of(request), asked.status, asked.limit, asked.cursor)
 
     @route("GET", "/v1/orders/{order_id}", role=CUSTOMER, refuses=OrdersApi.get)
     def get_order(self, request: Request, order_id: str) -> Order:
@@ -228,17 +252,17 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
     @route("POST", "/v1/shipments/{tracking}/advance", role=STAFF, refuses=ShippingApi.advance)
     def advance_shipment(self, request: Request, tracking: str) -> Shipment:
         """With the sandbox carrier: move a parcel one state further."""
-        return self.shipping.advance(tracking, key=_key(request))
+        return self.shipping.advance(tracking, key=key_of(request))
 
     @route("POST", "/v1/hooks/carrier", raw=True, success=204, refuses=ShippingApi.carrier_hook)
     def carrier_hook(self, request: Request) -> None:
         """For the carrier: signed news of a parcel."""
-        self.shipping.carrier_hook(_signature(request), _text(request), key=_key(request))
+        self.shipping.carrier_hook(_signature(request), _text(request), key=key_of(request))
 
     @route("POST", "/v1/hooks/acquirer", raw=True, success=204, refuses=PaymentsApi.acquirer_hook)
     def acquirer_hook(self, request: Request) -> None:
         """For the acquirer: signed news of a payment."""
-        self.payments.acquirer_hook(_signature(request), _text(request), key=_key(request))
+        self.payments.acquirer_hook(_signature(request), _text(request), key=key_of(request))
 
     # --- the gateway itself
 
@@ -280,21 +304,11 @@ class GatewayService(ProfileRoutes, AmendmentRoutes, OperatorRoutes, RegistryRou
         return Reply((ROOT / "web" / name).read_bytes(), content_type=f"{PAGE_FILES[name]}; charset=utf-8")
 
 
-def _key(request: Request[Any, Any]) -> str:
-    assert request.key is not None  # every unsafe request has one
-    return request.key
-
-
-def _customer(request: Request[Any, Any]) -> str:
-    assert request.caller.customer_id is not None  # the route's role asks for it
-    return request.caller.customer_id
-
-
 def _cart(request: Request[Any, Any]) -> CartRef:
     """The customer's cart; a guest's if nobody is signed in."""
     if request.caller.customer_id is not None:
         return CartRef(customer_id=request.caller.customer_id)
-    return CartRef(token=request.cart_token)
+    return CartRef(token=request.guest_token)
 
 
 def _signature(request: Request[Any, Any]) -> str:

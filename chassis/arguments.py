@@ -15,7 +15,7 @@ Key = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 """What every `key` that its contract calls a str has to be."""
 
 _encode = msgspec.json.Encoder().encode
-_ODD = re.compile(rb"\\u0000|[0-9]{16}")  # in encoded arguments: perhaps a NUL, or a very large integer
+_ODD = re.compile(rb"\\u0000|[:\[,-][0-9]{16}")  # in encoded arguments: perhaps a NUL, or a very large integer
 
 
 def typed(fn: Callable[..., Any]) -> Callable[..., Any]:

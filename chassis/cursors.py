@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
+from chassis.errors import ServiceError
 from chassis.operator_types import DeadLetter, SagaSummary
 
 T = TypeVar("T")
@@ -22,6 +23,17 @@ def decode_cursor(cursor: str, kind: type[T]) -> T:
         return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=kind)
     except (binascii.Error, msgspec.MsgspecError, UnicodeError) as exc:
         raise ValueError("not a cursor of ours") from exc
+
+
+def read_cursor(cursor: str | None, kind: type[T], code: str) -> T | None:
+    """A client's cursor as `kind`; None where there is none, and ServiceError with `code` for one that we did not
+    make."""
+    if cursor is None:
+        return None
+    try:
+        return decode_cursor(cursor, kind)
+    except ValueError:
+        raise ServiceError(code, "This cursor is not one of ours: begin without one.") from None
 
 
 def after_saga(saga: SagaSummary) -> str:

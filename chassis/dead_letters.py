@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from chassis.commands import command
 from chassis.context import Call
-from chassis.cursors import after_letter, decode_cursor
+from chassis.cursors import after_letter, read_cursor
 from chassis.db import WorkerDatabase, affected, now
 from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.events import Handles
@@ -48,8 +48,9 @@ class DeadLetterOperations:
         cursor: str | None = None,
     ) -> DeadLetterPage:
         self.call.require_operator()
+        before = read_cursor(cursor, tuple[datetime, str, int], "dead_letters.bad_cursor")
         with self.db.read() as session:
-            rows = _find(session, self.name, handler, state, limit + 1, _position(cursor))
+            rows = _find(session, self.name, handler, state, limit + 1, before)
         items = [_view(row, self.name) for row in rows[:limit]]
         return DeadLetterPage(items=items, next_cursor=after_letter(items[-1]) if len(rows) > limit else None)
 
@@ -92,13 +93,6 @@ class DeadLetterOperations:
             except ServiceError as exc:
                 raise RuntimeError(str(exc)) from exc  # a handler's refusal is a failure like any other
         return _view(_ended(session, letter_id, REPLAYED), self.name)
-
-
-def _position(cursor: str | None) -> Position | None:
-    try:
-        return decode_cursor(cursor, tuple[datetime, str, int]) if cursor is not None else None
-    except ValueError:
-        raise ServiceError("dead_letters.bad_cursor", "This is not a cursor of ours: begin without one.") from None
 
 
 def _find(

@@ -45,9 +45,10 @@ _SECRETS = re.compile(
     r"|\b(?:tok|sk|pk|rk|whsec)_\w+"  # tokens and keys of card processors
     r"|\b[Bb]earer\s+\S+"
     r"|(?<=://)[^/\s]*:[^/\s]*(?=@)"  # a URI's user and password, whatever is in it
-    r"|(?<=[?&]password=)[^&\s]+"  # of a database's
+    r"|(?<=[?&]password=)[^&\s]+",  # of a database's
+    re.ASCII,  # a letter of another script does not hide one
 )
-_DIGITS = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])")
+_DIGITS = re.compile(r"(?<![\w-])\d(?:[ -]?\d){12,18}(?![\w-])", re.ASCII)
 
 
 def masked(value: Any, depth: int = 0) -> Any:

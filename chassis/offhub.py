@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from functools import partial
+from typing import Generic, ParamSpec, TypeVar, cast
 
-from eventlet import tpool
+import eventlet
+from eventlet import patcher, tpool
+from eventlet.event import Event as GreenEvent
 from eventlet.semaphore import Semaphore
 
 from chassis.context import time_left
@@ -14,6 +17,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WAIT_LIMIT_S = 5.0
+LOOK_EVERY_S = 0.05
+_Thread = patcher.original("threading").Thread
 _room = Semaphore(os.cpu_count() or 1)
 
 
@@ -29,3 +34,40 @@ def off_hub(fn: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return cast(R, tpool.execute(fn, *args, **kwargs))
     finally:
         _room.release()
+
+
+class Prepared(Generic[R]):
+    """A value that takes seconds of computing: made once, off the hub, while everything else goes on.
+
+    A process that ends does not wait for it: the thread is a daemon, which those of eventlet's pool are not.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._made = GreenEvent()
+
+    def prepare(self, make: Callable[[], R]) -> None:
+        """Begin to make it. What `make` raises is raised to whoever asks for the value."""
+        eventlet.spawn_n(self._prepare, make)
+
+    def get(self, limit_s: float = WAIT_LIMIT_S) -> R:
+        """The value; who asks early waits for it, as long as this and the call's deadline let them, then it is
+        Unavailable."""
+        if not self._made.ready() and self._made.wait(timeout=time_left(limit_s)) is None:
+            raise Unavailable(self.what, "it is not ready yet")
+        return cast(R, self._made.wait())
+
+    def _prepare(self, make: Callable[[], R]) -> None:
+        ends: list[Callable[[], None]] = []
+
+        def run() -> None:
+            try:
+                ends.append(partial(self._made.send, make()))
+            except Exception as exc:  # said to whoever asks
+                ends.append(partial(self._made.send_exception, exc))
+
+        thread = _Thread(target=run, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            eventlet.sleep(LOOK_EVERY_S)
+        ends[0]()

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -10,7 +10,7 @@ import msgspec
 from nameko.extensions import ENTRYPOINT_EXTENSIONS_ATTR
 
 from chassis.problems import COMMON_STATUS, MEDIA_TYPE, UNLISTED_STATUS
-from chassis.routes import UNSAFE, Reply, Route
+from chassis.routes import UNSAFE, Csv, Reply, Route
 from chassis.types import COMMON_REFUSALS, refusals_of
 
 _SCHEMAS = "#/components/schemas/{name}"
@@ -64,10 +64,7 @@ _PROBLEM_SCHEMA = {
     "required": ["type", "title", "status", "detail", "code", "trace_id"],
 }
 _PATH_VALUE = {"type": "string", "pattern": r"^(?!\.\.?$)[^/\x00-\x1f\x7f]+$"}
-_SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
-    "cartToken": {"type": "apiKey", "in": "header", "name": "Cart-Token"},
-}
+_BEARER = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 
 
 def routes_of(service: type) -> Iterator[tuple[Route, Callable[..., Any]]]:
@@ -104,7 +101,7 @@ def openapi_document(service: type, title: str, version: str) -> dict[str, Any]:
             "responses": {
                 str(status): _problem(text) for status, text in sorted(_DESCRIPTIONS.items()) if status in used
             },
-            "securitySchemes": _SECURITY_SCHEMES,
+            "securitySchemes": {"bearer": _BEARER, **_guest_schemes(route for route, _ in routes)},
         },
     }
 
@@ -149,8 +146,18 @@ def _operation(
 
 def _security(route: Route) -> list[dict[str, list[str]]]:
     if route.guest:
-        return [{"bearer": []}, {"cartToken": []}]
+        return [{"bearer": []}, {_scheme_of(route.guest): []}]
     return [{"bearer": []}] if route.role else []
+
+
+def _guest_schemes(routes: Iterable[Route]) -> dict[str, Any]:
+    headers = sorted({route.guest for route in routes if route.guest})
+    return {_scheme_of(header): {"type": "apiKey", "in": "header", "name": header} for header in headers}
+
+
+def _scheme_of(header: str) -> str:
+    """`cartToken` for Cart-Token."""
+    return header[0].lower() + header[1:].replace("-", "")
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
@@ -191,7 +198,7 @@ def _plain(schema: dict[str, Any]) -> dict[str, Any]:
 def _success(route: Route, status: int, result: Any, schema: Any) -> dict[str, Any]:
     response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if status != 204 and result is not None:
-        media = {str: "text/html", bytes: "application/octet-stream"}.get(result, "application/json")
+        media = {str: "text/html", bytes: "application/octet-stream", Csv: "text/csv"}.get(result, "application/json")
         response["content"] = {media: {"schema": {"type": "string"} if media != "application/json" else schema}}
     return response
 

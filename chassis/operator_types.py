@@ -59,7 +59,8 @@ class SagaSummary(Message):
 class SagaStep(Message):
     """One step, signal or sub-saga of the definition. `outcome` and `undo_outcome` are empty until one is known.
 
-    `calls` and `undo` are methods `service.method`; `input` and `output` are masked (chassis/masking.py).
+    `calls` and `undo` are methods `service.method`; `input` and `output` are masked (chassis/masking.py). No input has
+    a step that is left out or not reached: it may hang on what others will answer.
     """
 
     name: str

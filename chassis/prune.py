@@ -2,19 +2,20 @@
 
 Ended sagas go after `saga_retention_s`, and their service tells the others (`forgotten`), which then remove the inbox
 rows that they kept for them. Rows of clients' own keys go after `inbox_retention_s` without a change, notes of handled
-events after `handled_retention_s`. What is in doubt, an outside call that was begun, is never removed.
+events after `handled_retention_s`. What is in doubt, an outside call that was begun, is never removed. A service may
+have old rows of its own removed with them.
 """
 
 import random
 import uuid
 from datetime import datetime, timedelta
 from logging import getLogger
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import eventlet
 import msgspec
 from nameko.extensions import DependencyProvider
-from sqlalchemy import Table, delete, exists, select
+from sqlalchemy import Column, ColumnElement, Table, delete, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -50,13 +51,21 @@ class Forgotten(Protocol):
     ) -> Any: ...
 
 
+class Old(NamedTuple):
+    """Rows of a service's own that nobody asks for any more once the time in `at` is so long ago; wants an index."""
+
+    at: Column[Any]
+    keep: timedelta
+    where: ColumnElement[bool]
+
+
 class Pruner(DependencyProvider):
     """Removes old rows of the service's database, one instance at a time. `forgotten`, where the service has sagas, is
-    the event with which it tells the others."""
+    the event with which it tells the others; `old` are rows of its own."""
 
-    def __init__(self, forgotten: Forgotten | None = None) -> None:
+    def __init__(self, forgotten: Forgotten | None = None, old: Old | None = None) -> None:
         super().__init__()
-        self.forgotten = forgotten
+        self.forgotten, self.old = forgotten, old
         self._owner = uuid.uuid4().hex
         self._thread: Any = None
 
@@ -112,6 +121,8 @@ class Pruner(DependencyProvider):
         ]
         notes = [handled.c.at < at - timedelta(seconds=keep.handled_retention_s)]
         removed = _remove_some(session, inbox, *clients) + _remove_some(session, handled, *notes)
+        if self.old is not None:
+            removed += _remove_some(session, self.old.at.table, self.old.at < at - self.old.keep, self.old.where)
         if self.forgotten is not None:
             removed += self._forget_sagas(session, at - timedelta(seconds=keep.saga_retention_s), self.forgotten)
         return removed

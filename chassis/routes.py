@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Any, Generic, Literal, ParamSpec, cast
+from typing import Annotated, Any, Generic, Literal, ParamSpec, cast
 
 import eventlet
 import msgspec
@@ -41,7 +41,7 @@ UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
 _BARE_KEY = re.compile(r"[\x21\x23-\x7e][\x21-\x7e]{0,254}")
 _QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
-_CART_TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,255}")
+_GUEST_TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,255}")
 _ETAG = re.compile(r'"([1-9][0-9]{0,9})"')
 _WAIT = re.compile(r"[0-9]{1,6}")
 
@@ -50,8 +50,8 @@ class Request(Generic[B, Q]):
     """What a route's method gets. `body` and `query` are the decorator's Structs, decoded; None without one.
 
     `key` is the client's Idempotency-Key where the route takes one (its own name space: scope it by caller), else
-    one made up for an unsafe method, else None. `ver` is the version in If-Match where the route is fenced.
-    `prefer_wait_s` is 0.0 unless the client asked to wait.
+    one made up for an unsafe method, else None. `guest_token` is what a guest brought, on a route for guests. `ver` is
+    the version in If-Match where the route is fenced. `prefer_wait_s` is 0.0 unless the client asked to wait.
     """
 
     body: B
@@ -64,7 +64,7 @@ class Request(Generic[B, Q]):
         self.client_ip: str = environ["REMOTE_ADDR"]
         self.trace_id = trace_id
         self.caller = Caller()
-        self.cart_token: str | None = None
+        self.guest_token: str | None = None
         self.key: str | None = None
         self.ver = 0
         self.raw_body = b""
@@ -84,6 +84,10 @@ class Request(Generic[B, Q]):
     def prefer_wait_s(self) -> float:
         wait = header_parameters(self._environ.get("HTTP_PREFER", "")).get("wait", "")
         return float(min(int(wait), self._max_wait_s)) if _WAIT.fullmatch(wait) else 0.0
+
+
+Csv = Annotated[str, msgspec.Meta(title="CSV")]
+"""A table as text, for the annotation of a route that answers with one."""
 
 
 class Reply(Generic[T]):
@@ -119,7 +123,7 @@ class Route(Entrypoint):
         query: type[msgspec.Struct] | None = None,
         any_query: bool = False,
         role: str | None = None,
-        guest: bool = False,
+        guest: str | None = None,
         idempotent: bool | Literal["optional"] = False,
         fenced: bool = False,
         raw: bool = False,
@@ -133,7 +137,7 @@ class Route(Entrypoint):
         path        with parameters in braces, each one segment, passed to the method by name
         any_query   let parameters pass that no `query` names, and ignore them (for pages)
         role        what the caller must be; None is public. An operator may do what staff may
-        guest       signed in as `role` says, or bringing a `Cart-Token`
+        guest       signed in as `role` says, or bringing this header, such as `Cart-Token`
         idempotent  the client must send an Idempotency-Key; "optional": it may
         fenced      the client must send If-Match with the version that it saw, which the method gets as `request.ver`
         raw         the body is `request.raw_body`, unread (for signatures)
@@ -194,15 +198,15 @@ class Route(Entrypoint):
 
     def _authorize(self, request: Request[Any, Any], environ: Mapping[str, Any]) -> None:
         caller = self.tokens.caller_of(environ.get("HTTP_AUTHORIZATION"))
-        if self.guest and (cart_token := environ.get("HTTP_CART_TOKEN")) is not None:
-            if not _CART_TOKEN.fullmatch(cart_token):
+        if self.guest and (token := environ.get(f"HTTP_{self.guest.upper().replace('-', '_')}")) is not None:
+            if not _GUEST_TOKEN.fullmatch(token):
                 raise invalid_token()
-            request.cart_token = cart_token
+            request.guest_token = token
         if caller is not None:
             request.caller = caller
             if self.role and not satisfies(caller, self.role):
                 raise forbidden(self.role)
-        elif (self.role or self.guest) and request.cart_token is None:
+        elif (self.role or self.guest) and request.guest_token is None:
             raise unauthenticated()
 
     def _read(self, request: Request[Any, Any], environ: Mapping[str, Any]) -> None:

@@ -43,7 +43,11 @@ class Step(Generic[D]):
     long each time up to `backoff_max_s`. What is not said comes from the config (saga_step_*, saga_backoff_*).
 
     A step is left out, and never undone, unless `when(data, results)`, which may look at earlier stages only.
+    `unanswered(data)` (before the pivot): without an answer for long it says why the saga goes on without, or raises
+    ServiceError, which turns the saga round. What was given up has no result, and is undone like the others.
     `makes_good` (retriable steps): refused for long, it may end the saga by its `makes_good` hook.
+    `learn(data, result)` (from the point of no return on): what its result adds to the data, for the stages after its
+    own. One that was skipped or resolved has no result, and tells nothing.
     """
 
     name: str
@@ -55,7 +59,9 @@ class Step(Generic[D]):
     backoff_s: float | None = None
     backoff_max_s: float | None = None
     when: Callable[[D, Results], bool] | None = None
+    unanswered: Callable[[D], str] | None = None
     makes_good: bool = False
+    learn: Callable[[D, Any], D] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Wait(Generic[D]):
     otherwise: str | None
     learn: Callable[[D, Any], D] | None
     when: Callable[[D, Results], bool] | None
+    begun: "Hook | None" = None
 
 
 @dataclass(frozen=True)
@@ -144,14 +151,16 @@ class Saga(Generic[D]):
         otherwise: str | None = None,
         learn: Callable[[D, Any], D] | None = None,
         when: Callable[[D, Results], bool] | None = None,
+        begun: Hook | None = None,
     ) -> "Saga[D]":
         """Wait for a signal, at most so many seconds, by which the deadline moves as far as they are used.
 
         The payload is the result named `signal`, and `learn(data, payload)` may add what it tells to the data, or
         raise ServiceError, which turns the saga round. When the time is up the saga turns round with the code
-        `otherwise`, or goes on where there is none. After the point of no return it always goes on.
+        `otherwise`, or goes on where there is none. After the point of no return it always goes on. `begun` is a local
+        effect, in the commit that begins to wait.
         """
-        return self._add(Stage("wait", wait=Wait(signal, until_s, otherwise, learn, when)))
+        return self._add(Stage("wait", wait=Wait(signal, until_s, otherwise, learn, when, begun)))
 
     def sub(self, part: Sub[D]) -> "Saga[D]":
         """Start another saga and wait for its end; only after the point of no return, for it is never taken back."""
@@ -190,6 +199,12 @@ class Saga(Generic[D]):
             raise ValueError(f"saga {self.name}: every step and signal needs a name of its own")
         if decided and stage.kind in ("undoable", "pivot"):
             raise ValueError(f"saga {self.name}: after the pivot, or a retriable step, comes nothing that can fail")
+        if stage.kind != "undoable" and any(step.unanswered for step in stage.steps):
+            raise ValueError(f"saga {self.name}: only what can be undone can be given up")
+        if stage.kind == "undoable" and any(step.learn for step in stage.steps):
+            raise ValueError(
+                f"saga {self.name}: an undo gets its action's data, so nothing is learned before the pivot"
+            )
         if not decided and stage.kind == "sub":
             raise ValueError(f"saga {self.name}: a sub-saga is never taken back, so it comes after the pivot")
         self.stages = (*self.stages, stage)
@@ -218,13 +233,15 @@ class Saga(Generic[D]):
 
 class StepState(msgspec.Struct, omit_defaults=True):
     """What the saga knows of one step. `outcome` and `undo` are "" until something is known; besides what came of a
-    call they may be `skipped` and `resolved`, which an operator decided. Times are UTC epoch seconds. `before`: the
-    data as they were until this wait learned something, which the undos of earlier steps go by."""
+    call they may be `skipped` and `resolved`, which an operator decided, and `given_up`, for want of an answer. Times
+    are UTC epoch seconds. `before`: the data as they were until this wait learned something, which the undos of earlier
+    steps go by."""
 
     outcome: str = ""
     result: Any = None
     attempts: int = 0
     refused_since: float | None = None
+    unknown_since: float | None = None
     until: float | None = None
     before: Any = None
     undo: str = ""
@@ -232,7 +249,7 @@ class StepState(msgspec.Struct, omit_defaults=True):
 
     @property
     def done(self) -> bool:
-        return self.outcome in ("ok", "skipped", "resolved")
+        return self.outcome in ("ok", "skipped", "resolved", "given_up")
 
     @property
     def undone(self) -> bool:

@@ -6,9 +6,8 @@ from chassis import saga_admin as admin
 from chassis import saga_views as views
 from chassis.commands import command
 from chassis.context import Call
-from chassis.cursors import after_saga, decode_cursor
+from chassis.cursors import after_saga, read_cursor
 from chassis.db import WorkerDatabase, now
-from chassis.errors import ServiceError
 from chassis.operator_types import (
     Action,
     Age,
@@ -45,7 +44,7 @@ class SagaOperations:
         cursor: str | None = None,
     ) -> SagaPage:
         self.call.require_operator()
-        before = _position(cursor)
+        before = read_cursor(cursor, tuple[datetime, str], "sagas.bad_cursor")
         overdue = timedelta(milliseconds=self.sagas.pace.unknown_after_ms)
         with self.db.read() as session:
             where = admin.filters(now(session), overdue, status, name, stuck, attention, older_than_s, text)
@@ -69,10 +68,3 @@ class SagaOperations:
         admin.operate(session, self.sagas, saga_id, action, ver, reason, step, self.call.author())
         case = admin.case_of(session, self.sagas, admin.get(session, saga_id))
         return views.dossier(session, case, self.name)
-
-
-def _position(cursor: str | None) -> tuple[datetime, str] | None:
-    try:
-        return decode_cursor(cursor, tuple[datetime, str]) if cursor is not None else None
-    except ValueError:
-        raise ServiceError("sagas.bad_cursor", "This is not a cursor of ours: begin without one.") from None

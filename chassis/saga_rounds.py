@@ -7,7 +7,7 @@ another `ver` has lost the saga to another one, and stops without a further effe
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from logging import getLogger
 from typing import Any
@@ -46,6 +46,7 @@ class Limits(msgspec.Struct, frozen=True):
     attention_attempts: int = 5
     attention_after_ms: int = 300_000
     makes_good_after_ms: int = 300_000
+    unanswered_after_ms: int = 30_000
 
     @property
     def lease(self) -> timedelta:
@@ -66,7 +67,9 @@ class Limits(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one call: ok with a result, refused with a code, or unknown; `ms` is how long it took."""
+    """What became of one call: ok with a result, refused with a code, or unknown; `ms` is how long it took.
+
+    An unknown one that is waited for no longer is given_up, or has the code with which the saga turns round."""
 
     step: Step[Any]
     outcome: str
@@ -115,12 +118,13 @@ class Rounds:
 
     def _forward_round(self, definition: Saga[Any], held: Held, stage: Stage[Any]) -> bool:
         pending = [step for step in wanted(stage, held, held.data) if not held.state(step.name).done]
-        outcomes = self._call(held, [(step, step.action, held.data) for step in pending])
+        called = self._call(held, [(step, step.action, held.data) for step in pending])
+        outcomes = [self._unless_given_up(held, each) for each in called]
         entries = [_note(held, each) for each in outcomes]
-        refused = next((each for each in outcomes if each.outcome == "refused"), None)
+        refused = next((each for each in outcomes if each.code), None)
         if refused is not None and stage.kind != "retriable":
             return self._turn_round(definition, held, refused.step.name, refused.code, refused.message, entries)
-        failed = [each.step for each in outcomes if each.outcome != "ok"]
+        failed = [each.step for each in outcomes if not held.state(each.step.name).done]
         if not failed:
             return self._advance(definition, held, entries)
         tired = [step.name for step in failed if held.state(step.name).attempts >= self.limits.attempts(step)]
@@ -132,6 +136,18 @@ class Rounds:
             return self._make_good(definition, held, definition.on_made_good, refused, entries)
         return self._try_again(held, failed, tired, entries)
 
+    def _unless_given_up(self, held: Held, each: Outcome) -> Outcome:
+        """What a step that gets no answer for long says: why it is given up, or with which code to turn round."""
+        since = held.state(each.step.name).unknown_since
+        if each.outcome != "unknown" or each.step.unanswered is None or since is None:
+            return each
+        if held.at.timestamp() - since <= self.limits.unanswered_after_ms / 1000:
+            return each
+        try:
+            return replace(each, outcome="given_up", message=each.step.unanswered(held.data))
+        except ServiceError as exc:
+            return replace(each, code=exc.code, message=exc.message)
+
     def _advance(
         self,
         definition: Saga[Any],
@@ -140,6 +156,7 @@ class Rounds:
         data: Any = None,
         deadline: datetime | None = None,
     ) -> bool:
+        data = data or learned(definition.stages[held.stage], held)
         following = self._following(definition, held, data)
         if following == len(definition.stages):
             return self._end(definition, held, COMPLETED, definition.on_completed, entries, data)
@@ -238,7 +255,7 @@ class Rounds:
         state = held.state(wait.name)
         if state.done:
             return self._advance(definition, held, [])
-        deadline = held.deadline
+        deadline, begins = held.deadline, state.until is None
         if state.until is None:
             state.until = held.at.timestamp() + wait.until_s
             deadline += timedelta(seconds=wait.until_s)
@@ -247,6 +264,8 @@ class Rounds:
             parked = Change(max(until - held.at, timedelta()), {"owner": None, "deadline": deadline})
             if not store.change(session, held, parked):
                 return False
+            if begins and wait.begun is not None:
+                wait.begun(session, self.run_of(held))
             row, signal = store.get(session, held.id), store.signal_of(session, held.id, wait.name)
             held.cancel_reason = row.cancel_reason if row else None
             cancelled = held.cancel_reason is not None and held.stage < definition.no_return
@@ -410,6 +429,18 @@ def wanted(stage: Stage[Any], held: Held, data: Any) -> list[Any]:
     return [part for part in stage.parts() if part.when is None or part.when(data, results)]
 
 
+def learned(stage: Stage[Any], held: Held) -> Any:
+    """The data with what the steps of a stage tell, when it is left; None if they tell nothing.
+
+    Not earlier: what is repeated of a stage is sent as it was.
+    """
+    data, results = held.data, held.results()
+    for step in stage.steps:
+        if step.learn is not None and step.name in results:
+            data = step.learn(data, results[step.name])
+    return None if data is held.data else data
+
+
 def data_at(definition: Saga[Any], held: Held, index: int) -> Any:
     """The data as they were at a stage, before what later waits learned."""
     for stage in definition.stages[index + 1 : held.stage + 1]:
@@ -429,7 +460,7 @@ def _too_late(held: Held) -> tuple[str, str, str] | None:
 
 def _is_telling(entry: Entry) -> bool:
     """Whether it is logged: every success, and of attempts that fail the first ones and then a few."""
-    succeeded = entry.outcome in ("ok", "undone")
+    succeeded = entry.outcome in ("ok", "undone", "given_up")
     return succeeded or entry.attempt <= LOGGED_ATTEMPTS or entry.attempt % LOGGED_EVERY == 0
 
 
@@ -438,6 +469,8 @@ def _note(held: Held, each: Outcome) -> Entry:
     state.outcome, state.result, state.attempts = each.outcome, each.result, state.attempts + 1
     if each.outcome == "refused":
         state.refused_since = state.refused_since or held.at.timestamp()
+    if each.outcome == "unknown":
+        state.unknown_since = state.unknown_since or held.at.timestamp()
     return each.entry("action", state.attempts)
 
 

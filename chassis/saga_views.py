@@ -97,9 +97,17 @@ def _step(case: Case, part: Step[Any] | Wait[Any] | Sub[Any], stage: int, kind: 
         attempts=state.attempts,
         undo_outcome=state.undo,
         undo_attempts=state.undo_attempts,
-        input=masked(msgspec.to_builtins(call.arguments(case.held.data))) if call else None,
+        input=_input(case, call, stage) if call else None,
         output=masked(msgspec.to_builtins(state.result)),
     )
+
+
+def _input(case: Case, step: Step[Any], stage: int) -> Any:
+    """What a step is sent; None if it is left out, or is not reached: what it will be sent may not be known yet."""
+    data = case.held.data
+    if stage > case.held.stage or (step.when is not None and not step.when(data, case.held.results())):
+        return None
+    return masked(msgspec.to_builtins(step.arguments(data)))
 
 
 def _method(method: Callable[..., Any]) -> str:

@@ -9,3 +9,6 @@ CREATE DATABASE shipping;
 CREATE DATABASE notifications;
 CREATE DATABASE registry;
 CREATE DATABASE risk;
+CREATE DATABASE accounts;
+CREATE DATABASE transactions;
+CREATE DATABASE support;

@@ -24,6 +24,7 @@ TIMEOUT_S = 30.0
 LOOKS = 5
 """How often the version of a saga is read for one action."""
 MARKS = {"ok": "✓", "refused": "✗", "unknown": "?", "undone": "↶", "skipped": "-", "resolved": "!", "made_good": "+"}
+MARKS |= {"given_up": "-"}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 EXAMPLES = """
 what is wrong, and why:

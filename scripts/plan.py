@@ -22,10 +22,14 @@ SERVICES = (
     "shipping",
     "notifications",
     "risk",
+    "accounts",
+    "transactions",
+    "support",
     "registry",
 )
-SANDBOXES = ("acquirer", "carrier")
+SANDBOXES = ("acquirer", "carrier", "bank")
 PARCELS_MOVE_EVERY_S = "3"
+PAYOUTS_SETTLE_AFTER_S = "3"
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,11 @@ def environment(wishes: Wishes, amqp_uri: str, node: Node | None, env: Mapping[s
         **database_uris(wishes),
         "ACQUIRER_URL": f"http://127.0.0.1:{port(env, 'ACQUIRER_PORT') or free_port()}",
         "CARRIER_URL": f"http://127.0.0.1:{port(env, 'CARRIER_PORT') or free_port()}",
+        "BANK_URL": f"http://127.0.0.1:{port(env, 'BANK_PORT') or free_port()}",
         "ACQUIRER_HOOK_SECRET": env.get("ACQUIRER_HOOK_SECRET") or secrets.token_hex(16),
         "CARRIER_HOOK_SECRET": env.get("CARRIER_HOOK_SECRET") or secrets.token_hex(16),
+        "BANK_HOOK_SECRET": env.get("BANK_HOOK_SECRET") or secrets.token_hex(16),
+        "BANK_AUTO_S": env.get("BANK_AUTO_S") or (PAYOUTS_SETTLE_AFTER_S if wishes.demo else "0"),
         "CARRIER_AUTO_S": env.get("CARRIER_AUTO_S") or (PARCELS_MOVE_EVERY_S if wishes.demo else "0"),
         "MAIL_DIR": env.get("MAIL_DIR") or str(wishes.var / "mail"),
     }

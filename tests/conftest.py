@@ -14,12 +14,16 @@ from typing import Any  # noqa: E402
 import psycopg2  # noqa: E402
 import pytest  # noqa: E402
 import yaml  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from nameko.cli.main import setup_yaml_parser  # noqa: E402
 from sqlalchemy.engine import make_url  # noqa: E402
 
 from chassis.db import Sessions, WorkerDatabase, new_engine, shift_clock  # noqa: E402
 from chassis.migrate import migrate  # noqa: E402
 
+settings.register_profile("house", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("house")
+pytest.register_assert_rewrite("tests.machines.order_checks", "tests.machines.order_desk")
 setup_yaml_parser()  # ${NAME:default} in config.yaml, as `nameko run` reads it
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -74,7 +74,7 @@ class Echo(msgspec.Struct):
     query: Any = None
     key: str | None = None
     caller: Any = None
-    cart_token: str | None = None
+    guest_token: str | None = None
     wait_s: float = 0.0
     context: Any = None
 
@@ -86,7 +86,7 @@ def _echo(request: Request, **more: Any) -> Echo:
         request.query,
         request.key,
         request.caller,
-        request.cart_token,
+        request.guest_token,
         request.prefer_wait_s,
         **more,
     )
@@ -123,8 +123,12 @@ class EdgeService:
     def order(self, request: Request[Purchase]) -> Echo:
         return _echo(request)
 
-    @route("GET", "/v1/cart", role=CUSTOMER, guest=True)
+    @route("GET", "/v1/cart", role=CUSTOMER, guest="Cart-Token")
     def cart(self, request: Request) -> Echo:
+        return _echo(request)
+
+    @route("GET", "/v1/talk", role=CUSTOMER, guest="Talk-Token")
+    def talk(self, request: Request) -> Echo:
         return _echo(request)
 
     @route("GET", "/v1/stock", role=STAFF)

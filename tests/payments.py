@@ -18,8 +18,10 @@ from chassis.db import WorkerDatabase
 from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.hooks import HookReader
 from chassis.outside import OutsideClient, sign
+from chassis.rpc import is_refusal
 from chassis.tables import inbox
 from chassis.types import Caller, Money
+from contracts.accounts import AccountsApi
 from contracts.common import Amount, PaymentMethod, PaymentPart
 from services.payments.adapters import AcquirerClient
 from services.payments.service import PaymentsService
@@ -45,6 +47,10 @@ def by_gift_card(card_id: str) -> PaymentMethod:
     return PaymentMethod(type="gift_card", id=card_id)
 
 
+def by_wallet(account_id: str) -> PaymentMethod:
+    return PaymentMethod(type="wallet", account_id=account_id)
+
+
 def split(*parts: PaymentPart) -> PaymentMethod:
     return PaymentMethod(type="split", parts=list(parts))
 
@@ -57,22 +63,65 @@ def part(of: str, amount: int | None = None, currency: str = "EUR") -> PaymentPa
     return PaymentPart(type="gift_card", id=of, amount=money)
 
 
+def wallet_part(account_id: str, amount: int | None = None) -> PaymentPart:
+    money = None if amount is None else Amount(amount=amount, currency="EUR")
+    return PaymentPart(type="wallet", account_id=account_id, amount=money)
+
+
+class Line:
+    """The way to the ledger, in this process. `faults` has what becomes of the next calls of a method, `down` of all:
+    lost before they arrive, or after. Without a ledger nobody is there."""
+
+    def __init__(self, ledger: Any = None) -> None:
+        self.ledger, self.down = ledger, ledger is None
+        self.faults: dict[str, list[str]] = {}
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(AccountsApi, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.asked.append(name)
+            fault = self.faults[name].pop(0) if self.faults.get(name) else ""
+            if self.down or fault == "before":
+                raise OutcomeUnknown("accounts", "it did not arrive")
+            try:
+                answer = getattr(self.ledger, name)(*args, **kwargs)
+            except ServiceError as exc:
+                if not is_refusal(method, exc):
+                    raise OutcomeUnknown("accounts", f"refused, which its contract does not list: {exc}") from exc
+                if not fault:
+                    raise
+            if fault == "after":
+                raise OutcomeUnknown("accounts", "it did not answer")
+            return answer
+
+        return call
+
+
 def service_on(
-    database: WorkerDatabase, url: str, caller: Caller | None = None, timeout_s: float = 5.0
+    database: WorkerDatabase, url: str, caller: Caller | None = None, timeout_s: float = 5.0, accounts: Any = None
 ) -> PaymentsService:
-    """payments over a database, with the acquirer at `url`, called by somebody."""
+    """payments over a database, with the acquirer at `url`, called by somebody; `accounts` is the way to the ledger,
+    which nobody needs whom no wallet pays."""
     client = AcquirerClient(OutsideClient("acquirer", url, timeout_s))
     call = Call(trace_id="t", caller=caller)
-    return worker_factory(PaymentsService, db=database, acquirer=client, hooks=HOOKS, call=call)
+    accounts = accounts or Line()
+    return worker_factory(PaymentsService, db=database, acquirer=client, hooks=HOOKS, call=call, accounts=accounts)
 
 
-def at_once(database: WorkerDatabase, url: str, calls: Iterable[Callable[[PaymentsService], Any]]) -> list[str]:
+def at_once(
+    database: WorkerDatabase,
+    url: str,
+    calls: Iterable[Callable[[PaymentsService], Any]],
+    accounts: Callable[[], Any] = Line,
+) -> list[str]:
     """Each call by a worker of its own, all at the same time; `ok`, or the code of the refusal."""
 
     def work(call: Callable[[PaymentsService], Any]) -> str:
         opened = WorkerDatabase(database.Session)
         try:
-            call(service_on(opened, url))
+            call(service_on(opened, url, accounts=accounts()))
         except ServiceError as exc:
             return exc.code
         finally:

@@ -71,10 +71,12 @@ class Agency:
     def __init__(self, **script: Any) -> None:
         self.script = {name: list(answers) for name, answers in script.items()}
         self.calls: list[str] = []
+        self.places: list[tuple[str, str]] = []
         self.keys: dict[str, set[str]] = {}
 
     def send(self, service: str, method: str, args: Any, kwargs: dict[str, Any], **options: Any) -> Any:
         self.calls.append(method)
+        self.places.append((method, kwargs["place"]))
         self.keys.setdefault(method, set()).add(kwargs["key"])
         answers = self.script.get(method, ["ok"])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]

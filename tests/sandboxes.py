@@ -95,7 +95,7 @@ def _running(
         argv += ["--hook-url", hooks.url, "--hook-secret", hooks.secret]
     for flag, value in flags.items():
         argv += [f"--{flag.replace('_', '-')}", str(value)]
-    environ = {k: v for k, v in os.environ.items() if k not in ("CARRIER_AUTO_S", "HOOK_SECRET")}
+    environ = {k: v for k, v in os.environ.items() if k not in ("CARRIER_AUTO_S", "BANK_AUTO_S", "HOOK_SECRET")}
     with (folder / f"{name}.log").open("a") as log:
         process = subprocess.Popen(argv, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
@@ -122,3 +122,10 @@ def running_carrier(
 ) -> AbstractContextManager[Sandbox]:
     """A carrier with its database in `folder`; `auto_s=0.2` makes parcels move by themselves."""
     return _running("carrier", folder, hooks, port, flags)
+
+
+def running_bank(
+    folder: Path, hooks: HookReceiver | None = None, port: int = 0, **flags: Any
+) -> AbstractContextManager[Sandbox]:
+    """A bank with its database in `folder`; `auto_s=0.2` makes payouts settle by themselves."""
+    return _running("bank", folder, hooks, port, flags)

@@ -11,7 +11,7 @@ from tests.architecture.source import ROOT
 from tests.contract.services import SERVICES
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::(-?)([^}]*))?\}")
-SANDBOXES = ("acquirer", "carrier")
+SANDBOXES = ("acquirer", "carrier", "bank")
 BOUGHT = ("rabbitmq", "postgresql")
 CONFIG = (ROOT / "config.yaml").read_text()
 KNOWN = {name for name, *_ in _VARIABLE.findall(CONFIG)}
@@ -68,7 +68,9 @@ def test_a_program_logs_in_at_the_broker(name):
     assert PROGRAMS[name]["environment"]["AMQP_URI"] == f"pyamqp://{login}@rabbitmq:5672/"
 
 
-@pytest.mark.parametrize(("service", "company"), [("payments", "acquirer"), ("shipping", "carrier")])
+@pytest.mark.parametrize(
+    ("service", "company"), [("payments", "acquirer"), ("payments", "bank"), ("shipping", "carrier")]
+)
 def test_a_service_and_its_company_know_each_other(service, company):
     environment, arguments = PROGRAMS[service]["environment"], PROGRAMS[company]["command"]
     options = dict(zip(arguments[::2], arguments[1::2], strict=True))

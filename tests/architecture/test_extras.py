@@ -18,6 +18,7 @@ PROGRAMS = [
     ("gateway", "gateway"),
     ("sandbox", "acquirer"),
     ("sandbox", "carrier"),
+    ("sandbox", "bank"),
 ]
 NOT_IMPORTED = {"setuptools"}  # nameko's command line does
 BEGUN_BY_NAME = ("chassis.migrate", "chassis.migrations.env", "chassis.logs")
@@ -97,7 +98,7 @@ def test_what_is_declared_for_everything_is_imported_somewhere():
 def test_each_service_has_an_extra_and_a_folder():
     folders = {path.name for path in (ROOT / "services").iterdir() if (path / "service.py").exists()}
     assert folders == set(SERVICES)
-    assert folders | {"gateway", "acquirer", "carrier"} <= set(declared())
+    assert folders | {"gateway", "acquirer", "carrier", "bank"} <= set(declared())
 
 
 @pytest.mark.parametrize(("target", "service"), PROGRAMS)

@@ -26,12 +26,18 @@ def test_only_the_chassis_imports_the_transport(path):
 def test_rules_import_neither_the_chassis_nor_each_others(path):
     service = path.parts[1]
     ours = {name for name in imports_of(path) if name.partition(".")[0] in OURS - {"contracts"}}
-    data = ("chassis.types", "chassis.errors", "chassis.announcement")
+    data = ("chassis.types", "chassis.errors", "chassis.announcement", "chassis.currencies")
     allowed = (*data, f"services.{service}")
     assert {name for name in ours if not name.startswith(allowed)} == set()
 
 
 def test_what_rules_may_import_of_the_chassis_is_data():
+    assert imports_of("chassis/currencies.py") == {
+        "iso4217",
+        "iso4217.Currency",
+        "chassis.types",
+        "chassis.types.Money",
+    }
     assert imports_of("chassis/announcement.py") - {"chassis.types", "chassis.types.Message"} == {
         "datetime",
         "datetime.datetime",

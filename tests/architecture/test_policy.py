@@ -15,8 +15,13 @@ PUBLIC = {
     "POST /v1/sessions",
     "POST /v1/sessions/refresh",
     "POST /v1/carts",
+    "POST /v1/conversations",
+    "GET /v1/articles",
+    "GET /v1/articles/{topic}",
+    "POST /v1/articles/{topic}/{language}/votes",
     "POST /v1/hooks/acquirer",
     "POST /v1/hooks/carrier",
+    "POST /v1/hooks/bank",
     "GET /v1/products",
     "GET /v1/products/{product_id}",
     "GET /v1/categories",
@@ -27,7 +32,7 @@ PUBLIC = {
     "GET /web/{name}",
 }
 """Open to everybody, on purpose."""
-SIGNED = {"POST /v1/hooks/acquirer", "POST /v1/hooks/carrier"}
+SIGNED = {"POST /v1/hooks/acquirer", "POST /v1/hooks/carrier", "POST /v1/hooks/bank"}
 ROUTES = {f"{route.method} {route.path}": (route, function) for route, function in routes_of(GatewayService)}
 UNSAFE_ROUTES = [name for name, (route, _) in ROUTES.items() if route.method in UNSAFE]
 CODES = {code for service in SERVICES for method in promised(service).values() for code in method.__refusals__}
@@ -101,14 +106,26 @@ def test_no_body_is_read_beyond_a_mebibyte(config):
     assert config["http"]["max_body_bytes"] == 2**20
 
 
-def test_placing_an_order_needs_a_key_of_the_clients():
-    assert {name for name, (route, _) in ROUTES.items() if route.idempotent is True} == {"POST /v1/orders"}
+def test_placing_an_order_and_moving_money_need_a_key_of_the_clients():
+    moving = {"POST /v1/orders", "POST /v1/deposits", "POST /v1/withdrawals", "POST /v1/transfers"}
+    assert {name for name, (route, _) in ROUTES.items() if route.idempotent is True} == moving
 
 
-def test_amending_an_order_and_issuing_a_gift_card_take_a_key_of_the_clients():
+def test_amending_an_order_talking_and_what_moves_money_take_a_key_of_the_clients():
     taken = {name for name, (route, _) in ROUTES.items() if route.idempotent == "optional"}
     amending = {name for name in UNSAFE_ROUTES if name.split()[1].startswith("/v1/orders/")}
-    assert taken == {*amending, "POST /v1/gift-cards"}
+    money = {name for name in UNSAFE_ROUTES if name.split()[1].startswith(("/v1/accounts", "/v1/ledger/"))}
+    talking = {name for name in UNSAFE_ROUTES if name.split()[1].startswith("/v1/conversations")}
+    assert taken == {
+        *amending,
+        *money,
+        *talking,
+        "POST /v1/desk/conversations/{conversation_id}/reply",
+        "POST /v1/desk/conversations/{conversation_id}/note",
+        "POST /v1/desk/conversations/{conversation_id}/actions",
+        "POST /v1/gift-cards",
+        "POST /v1/transactions/{transaction_id}/reversal",
+    }
 
 
 def test_every_refusal_of_a_contract_has_a_status():

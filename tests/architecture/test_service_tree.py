@@ -36,6 +36,9 @@ FIRST_ANSWER = {
     "shipping": lambda shipping: shipping.get("o-1"),
     "notifications": lambda notifications: notifications.find(),
     "risk": lambda risk: risk.get("o-1"),
+    "accounts": lambda accounts: accounts.get("a-1"),
+    "transactions": lambda transactions: transactions.get("t-1"),
+    "support": lambda support: support.find("c-1"),
     "registry": lambda registry: registry.describe("nobody"),
 }
 ANSWERS = {
@@ -48,6 +51,9 @@ ANSWERS = {
     "shipping": "shipping.not_found",
     "notifications": [],
     "risk": "risk.not_found",
+    "accounts": "accounts.not_found",
+    "transactions": "transactions.not_found",
+    "support": {"items": [], "next_cursor": None},
     "registry": "registry.unknown_service",
 }
 
@@ -141,7 +147,7 @@ def test_the_gateway_lives_from_what_its_image_copies(run, tmp_path):
     stop(process, output)
 
 
-@pytest.mark.parametrize("company", ["acquirer", "carrier"])
+@pytest.mark.parametrize("company", ["acquirer", "carrier", "bank"])
 def test_a_sandbox_lives_from_what_its_image_copies(company, run, tmp_path):
     port = free_port()
     arguments = ["--host", "127.0.0.1", "--port", str(port), "--db", f"var/{company}.db"]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.policy import default
+from functools import partial
 
 import eventlet
 import msgspec
@@ -18,25 +19,27 @@ from nameko.testing.services import worker_factory
 from sqlalchemy import select
 
 from chassis.context import Call
-from chassis.db import shift_clock
+from chassis.db import WorkerDatabase, shift_clock
 from chassis.errors import ServiceError
 from chassis.leases import take_lease
 from chassis.types import Caller, Money
 from contracts.amendments import ReturnedLine, ReturnLine, SwapLine
-from contracts.common import Address
+from contracts.common import Address, OrderLine
 from contracts.orders import (
     ExchangeSettled,
     OrderCancelled,
     OrderChanged,
     OrderConfirmed,
-    OrderLine,
+    OrderDisputed,
     OrderRejected,
     ReturnRequested,
     ReturnSettled,
 )
 from contracts.shipping import OrderDelivered, OrderShipped
+from contracts.transactions import TransactionDisputed
 from services.notifications.models import Mail
 from services.notifications.service import LEASE, MailSettings, NotificationsService
+from tests.shop import in_green_threads
 
 
 def fact(kind, event_id="e1", **values):
@@ -101,6 +104,19 @@ def exchange_settled(**values):
     return fact(ExchangeSettled, **known | dict(expires_at=datetime(2026, 3, 7, tzinfo=UTC)) | values)
 
 
+DISPUTE = dict(customer_id="anna", dispute_id="dp_1", amount=euros(700))
+
+
+def disputed(status="opened"):
+    return fact(OrderDisputed, status=status, **DISPUTE)
+
+
+def deposit_disputed(status="opened"):
+    told = disputed(status)
+    about = {name: getattr(told, name) for name in TransactionDisputed.__struct_fields__ if hasattr(told, name)}
+    return TransactionDisputed(**about, kind="deposit")
+
+
 @pytest.fixture
 def database(open_database):
     return open_database("notifications")
@@ -132,6 +148,8 @@ def handle(service, event):
         ExchangeSettled: service.on_exchange_settled,
         OrderShipped: service.on_order_shipped,
         OrderDelivered: service.on_order_delivered,
+        OrderDisputed: service.on_order_disputed,
+        TransactionDisputed: service.on_transaction_disputed,
     }[type(event)]
     handler(msgspec.to_builtins(event))
 
@@ -266,8 +284,41 @@ def test_an_exchange_tells_what_comes_what_goes_back_and_the_difference(notifica
     )
 
 
-def parcel(kind, event_id="e1"):
-    return fact(kind, event_id, parcel_id="o1", tracking="TRK1")
+@pytest.mark.parametrize(
+    ("event", "of"), [(disputed, "your order o1"), (deposit_disputed, "your deposit")], ids=["order", "deposit"]
+)
+@pytest.mark.parametrize(
+    ("status", "sentence", "more"),
+    [
+        (
+            "opened",
+            "Your bank tells us that you dispute 7.00 EUR of the payment for {}, and took the money back from us.",
+            "Until it has decided we cannot refund this amount as well. If it is a mistake, please tell your bank.",
+        ),
+        (
+            "lost",
+            (
+                "Your bank has decided the dispute about the payment for {} in your favour: the 7.00 EUR that it took "
+                "back from us stay with you."
+            ),
+            "We refund this amount no second time.",
+        ),
+        (
+            "won",
+            (
+                "Your bank has decided the dispute about the payment for {} in our favour: the 7.00 EUR were paid to "
+                "us again."
+            ),
+            "If you sent something back, or cancelled, we can refund it as usual.",
+        ),
+    ],
+)
+def test_a_dispute_tells_who_has_the_money(notifications, database, event, of, status, sentence, more):
+    assert body_of(notifications, database, event(status)) == f"{sentence.format(of)}\n\n{more}"
+
+
+def parcel(kind, event_id="e1", **values):
+    return fact(kind, event_id, **dict(parcel_id="o1", tracking="TRK1") | values)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +331,8 @@ def parcel(kind, event_id="e1"):
         (return_requested(), "return_requested", "Your return of order o1", "send back"),
         (return_settled(), "return_settled", "What became of your return of order o1", "We looked at"),
         (exchange_settled(), "exchange_settled", "Your exchange of order o1", "on their way"),
+        (disputed(), "order_disputed", "A dispute about your order o1", "you dispute"),
+        (deposit_disputed(), "transaction_disputed", "A dispute about your deposit", "you dispute"),
         (parcel(OrderShipped), "order_shipped", "Your order o1 is on its way", "number is TRK1."),
         (parcel(OrderDelivered), "order_delivered", "Your order o1 was delivered", "was delivered"),
     ],
@@ -470,6 +523,163 @@ def test_a_server_that_is_not_there_holds_mails_back_one_by_one(database):
     handle(service, rejected("e2"))
     service.send_queued()
     assert states(service) == [("e1", "queued", 1), ("e2", "queued", 1)]
+
+
+# --- sending once more
+
+
+@pytest.fixture
+def at_seconds(notifications):
+    """Handles events, each some seconds after the one before."""
+
+    def handle_all(*events):
+        for seconds, event in enumerate(events):
+            shift_clock(timedelta(seconds=seconds))
+            handle(notifications, event)
+
+    return handle_all
+
+
+def refused(code, service, subject_id="o1", key=None):
+    with pytest.raises(ServiceError) as refusal:
+        service.resend(subject_id, key=key or uuid.uuid4().hex)
+    assert refusal.value.code == code
+    return refusal.value
+
+
+def resend(service, subject_id="o1", key=None):
+    return service.resend(subject_id, key=key or uuid.uuid4().hex)
+
+
+def test_the_newest_mail_about_an_order_is_sent_once_more_to_where_it_went(notifications, folder, at_seconds):
+    at_seconds(confirmed("e1"), parcel(OrderShipped, "e2"), confirmed("e3", order_id="o2", email="berta@x.example"))
+    copy = resend(notifications)
+    assert (copy.to, copy.subject, copy.status, copy.kind, copy.about, copy.copy_of) == (
+        "anna@x.example",
+        "Your order o1 is on its way",
+        "queued",
+        "order_shipped",
+        "o1",
+        "e2",
+    )
+    notifications.send_queued()
+    assert in_folder(folder) == sorted(["e1.rialto", "e2.rialto", "e3.rialto", f"{copy.id}.rialto"])
+    first, again = (
+        message_from_bytes((folder / "new" / f"{name}.rialto").read_bytes(), policy=default) for name in ("e2", copy.id)
+    )
+    assert (again["To"], again["Subject"]) == (first["To"], first["Subject"])
+    assert again["Message-ID"] != first["Message-ID"]
+    for part in ("plain", "html"):
+        assert again.get_body((part,)).get_content() == first.get_body((part,)).get_content()
+
+
+def test_what_is_sent_once_more_is_the_mail_itself_however_often_it_was(notifications, at_seconds):
+    at_seconds(confirmed("e1"))
+    copies = [resend(notifications) for _ in range(2)]
+    assert [copy.copy_of for copy in copies] == ["e1", "e1"]
+    assert len({copy.id for copy in copies}) == 2
+
+
+def test_a_key_sends_a_mail_once_more_once(notifications):
+    handle(notifications, confirmed())
+    copy = resend(notifications, key="k")
+    assert resend(notifications, key="k") == copy
+    refused("command.key_reused", notifications, "o2", key="k")
+    assert sorted(mail.id for mail in notifications.find()) == sorted(["e1", copy.id])
+
+
+def test_a_mail_is_sent_again_three_times_in_a_day_and_another_one_as_often(notifications):
+    handle(notifications, confirmed("e1"))
+    for hours in range(3):
+        shift_clock(timedelta(hours=hours))
+        resend(notifications)
+    shift_clock(timedelta(hours=20))
+    before = notifications.find()
+    refusal = refused("notifications.too_often", notifications)
+    assert 4 * 3600 - 60 < refusal.details["retry_after_s"] <= 4 * 3600
+    assert notifications.find() == before
+    handle(notifications, parcel(OrderShipped, "e2"))
+    assert [resend(notifications).copy_of for _ in range(3)] == ["e2"] * 3
+    refused("notifications.too_often", notifications)
+    shift_clock(timedelta(hours=44, seconds=1))
+    assert resend(notifications).copy_of == "e2"
+
+
+def test_the_first_of_three_makes_room_when_its_day_is_over(notifications):
+    handle(notifications, confirmed("e1"))
+    for hours in (0, 1, 2):
+        shift_clock(timedelta(hours=hours))
+        resend(notifications)
+    shift_clock(timedelta(hours=24, seconds=1))
+    resend(notifications)
+    refused("notifications.too_often", notifications)
+
+
+def test_of_many_who_want_it_at_once_three_have_it_sent(sessions):
+    opened = sessions("notifications")
+    databases = [WorkerDatabase(opened.factory) for _ in range(6)]
+    services = [service_of(database) for database in databases]
+    handle(services[0], confirmed())
+
+    def click(service):
+        try:
+            return resend(service).status
+        except ServiceError as exc:
+            return exc.code
+
+    answers = in_green_threads([partial(click, service) for service in services])
+    assert sorted(answers) == ["notifications.too_often"] * 3 + ["queued"] * 3
+    assert len(services[0].find()) == 4
+    for database in databases:
+        database.close()
+
+
+def test_a_mail_about_a_transaction_is_found_by_its_id_and_one_about_any_parcel_by_the_orders(notifications):
+    handle(notifications, deposit_disputed())
+    assert resend(notifications).kind == "transaction_disputed"
+    handle(notifications, parcel(OrderShipped, "e2", aggregate_id="x1", parcel_id="x1", order_id="o2"))
+    refused("notifications.not_found", notifications, "x1")
+    assert resend(notifications, "o2").copy_of == "e2"
+
+
+def test_about_what_no_mail_was_written_none_is_sent(notifications, database):
+    refused("notifications.not_found", notifications)
+    handle(notifications, confirmed())
+    refused("notifications.not_found", notifications, "o2")
+    with database.write() as session:
+        session.get(Mail, "e1").about = None  # as those are that were written before
+    refused("notifications.not_found", notifications)
+    assert [mail.id for mail in notifications.find()] == ["e1"]
+
+
+def test_a_mail_to_no_address_is_not_tried_by_sending_it_again(notifications, folder):
+    handle(notifications, rejected(email="nobody"))
+    copy = resend(notifications)
+    notifications.send_queued()
+    assert (copy.status, copy.error) == ("failed", "This is not an address that mail can be sent to.")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [
+        None,
+        Caller(service="support"),
+        Caller(customer_id="s", roles=("staff",)),
+        Caller(customer_id="o", roles=("operator",)),
+    ],
+)
+def test_staff_and_other_services_have_a_mail_sent_again(database, notifications, caller):
+    handle(notifications, confirmed())
+    assert resend(service_of(database, caller)).copy_of == "e1"
+
+
+def test_customers_do_not_have_mails_sent_again_not_even_their_own(database, notifications):
+    handle(notifications, confirmed())
+    anna = service_of(database, Caller(customer_id="anna", roles=("customer",)))
+    refused("auth.forbidden", anna, key="k")
+    assert [mail.id for mail in notifications.find()] == ["e1"]
+    assert resend(notifications, key="k").copy_of == "e1"
 
 
 # --- finding, and the whole service

@@ -1,10 +1,13 @@
 """A payment of several parts: gift cards here, one card at the acquirer, and either all of it or nothing."""
 
+import msgspec
 import pytest
+from sqlalchemy import select
 
+from chassis.tables import outbox
 from chassis.types import Caller
 from contracts.common import PaymentMethod, PaymentPart
-from contracts.payments import Part, Payment, Refund, RefundPart
+from contracts.payments import GiftCardIssued, Part, Payment, Refund, RefundPart
 from tests.payments import (
     NOWHERE,
     TWENTY,
@@ -25,6 +28,7 @@ from tests.payments import (
     sums,
     tell,
     unknown,
+    wallet_part,
 )
 
 
@@ -44,6 +48,13 @@ def gift(payments, ada):
     return issue
 
 
+def ways(payments, order):
+    """What is kept of an order by card, by gift card, and from an account."""
+    (kept,) = [each for each in payments.balances(limit=1000).items if each.order_id == order]
+    assert kept.card + kept.gift_card + kept.wallet == kept.captured - kept.refunded
+    return kept.card, kept.gift_card, kept.wallet
+
+
 def authorize(payments, order, ada, method, amount=2000, **more):
     return payments.authorize(order, euro(amount), method, ada, key=f"{order}:a", **more)
 
@@ -58,6 +69,35 @@ def test_a_gift_card_is_issued_once_and_listed(payments, ada):
     assert payments.gift_cards(ada) == [first]
     assert payments.gift_cards("nobody") == []
     assert payments.audit_gift_cards().broken == []
+
+
+def test_a_gift_card_that_staff_issue_is_told_of_once_and_one_that_a_refund_makes_is_not(
+    payments, payments_database, acquirer, order, ada, gift
+):
+    first = gift(700)
+    gift(700)
+    paid(payments, order, ada, None, card(), 2000)
+    payments.refund(order, euro(500), "gift_card", key=f"{order}:r")
+    with payments_database.read() as session:
+        rows = session.execute(select(outbox.c.payload).where(outbox.c.event == "gift_card_issued"))
+        told = [msgspec.json.decode(payload, type=GiftCardIssued) for (payload,) in rows]
+    assert [
+        (each.aggregate_id, each.gift_card_id, each.customer_id, each.amount)
+        for each in told
+        if each.customer_id == ada
+    ] == [(first, first, ada, euro(700))]
+
+
+def test_what_is_on_all_gift_cards_is_summed_by_currency(payments, order, ada, gift):
+    before = payments.audit_gift_cards()
+    voucher, _ = gift(1000), gift(50, currency="CHF")
+    authorize(payments, order, ada, by_gift_card(voucher), amount=600)  # held: it is owed still
+    payments.authorize(f"{order}-2", euro(300), by_gift_card(voucher), ada, key=f"{order}:2")
+    payments.capture(f"{order}-2", euro(300), key=f"{order}:2c")
+    after = payments.audit_gift_cards()
+    assert after.sums["EUR"] - before.sums.get("EUR", 0) == 700
+    assert after.sums["CHF"] - before.sums.get("CHF", 0) == 50
+    assert after.moved_at is not None
 
 
 def test_a_gift_card_pays_in_part_and_again(payments, acquirer, order, ada, gift):
@@ -162,6 +202,8 @@ def test_payments_that_take_two_gift_cards_in_opposite_order_do_not_wait_for_eac
             "method.parts[1].type",
         ),
         (split(part("g", 500), part("g")), "request.invalid", "method.parts[1].id"),
+        (PaymentMethod(type="wallet", id="g", token="g"), "request.invalid", "method.account_id"),
+        (split(wallet_part("a", 5), wallet_part("a")), "request.invalid", "method.parts[1].account_id"),
         (split(part("g"), part("h", 5), part("tok_visa")), "request.invalid", "method.parts[2].amount"),
         (split(part("g", 2000), part("tok_visa")), "request.invalid", "method.parts[1].amount"),
         (split(part("g", 2001), part("tok_visa")), "request.invalid", "method.parts[1].amount"),
@@ -210,7 +252,7 @@ def test_a_split_is_held_captured_and_refunded_part_by_part_in_its_order(payment
         order_id=order,
         amount=euro(700),
         parts=[
-            RefundPart(payment_id=order, amount=500, gift_card_id=voucher),
+            RefundPart(payment_id=order, amount=500, gift_card_id=voucher, method="gift_card"),
             RefundPart(payment_id=order, amount=200),
         ],
         left=1300,
@@ -430,8 +472,8 @@ def test_an_order_has_several_payments_and_a_refund_goes_over_them_as_they_were_
     assert payments.get(order, late).id == late
     first = payments.refund(order, euro(1250), key=f"{order}:r1")
     assert first.parts == [
-        RefundPart(payment_id=order, amount=100, gift_card_id=voucher),
-        RefundPart(payment_id=late, amount=150, gift_card_id=voucher),
+        RefundPart(payment_id=order, amount=100, gift_card_id=voucher, method="gift_card"),
+        RefundPart(payment_id=late, amount=150, gift_card_id=voucher, method="gift_card"),
         RefundPart(payment_id=order, amount=1000),
     ]
     assert (sums(payments, order), sums(payments, order, late)) == (("refunded", 1100, 1100), ("captured", 600, 150))
@@ -442,6 +484,17 @@ def test_an_order_has_several_payments_and_a_refund_goes_over_them_as_they_were_
     assert (again.code, again.details["left"]) == ("payments.refund_exceeds_capture", 0)
     (kept,) = [each for each in payments.balances(limit=1000).items if each.order_id == order]
     assert (kept.captured, kept.refunded, kept.currency) == (1700, 1700, "EUR")
+    assert (kept.card, kept.gift_card, kept.wallet) == (0, 0, 0)
+
+
+def test_what_is_kept_of_an_order_is_told_by_the_ways_in_which_it_was_paid(payments, acquirer, order, ada, gift):
+    voucher = gift(300)
+    paid(payments, order, ada, None, split(part("tok_visa", 1000), part(voucher, 100)), 1100)
+    assert ways(payments, order) == (1000, 100, 0)
+    paid(payments, order, ada, f"{order}-later", split(part(voucher, 200), part("tok_visa", 400)), 600)
+    assert ways(payments, order) == (1400, 300, 0)
+    payments.refund(order, euro(1250), key=f"{order}:r1")
+    assert ways(payments, order) == (400, 50, 0)
 
 
 def test_a_payment_that_is_excepted_is_left_alone(payments, acquirer, order, ada):
@@ -479,14 +532,15 @@ def test_a_refund_to_a_gift_card_makes_one_of_all_that_cards_paid_and_gives_gift
         refund = payments.refund(order, euro(2200), "gift_card", key=f"{order}:r")
         new = refund.parts[-1].gift_card_id
         assert refund.parts == [
-            RefundPart(payment_id=order, amount=500, gift_card_id=voucher),
-            RefundPart(payment_id=order, amount=1500, gift_card_id=new),
-            RefundPart(payment_id=later, amount=200, gift_card_id=new),
+            RefundPart(payment_id=order, amount=500, gift_card_id=voucher, method="gift_card"),
+            RefundPart(payment_id=order, amount=1500, gift_card_id=new, method="gift_card"),
+            RefundPart(payment_id=later, amount=200, gift_card_id=new, method="gift_card"),
         ]
         assert new != voucher
     assert balance(payments, ada) == [(500, 500, 0), (1700, 1700, 0)]
     assert (sums(payments, order), sums(payments, order, later)) == (("refunded", 2000, 2000), ("captured", 400, 200))
     assert [kind for kind, _ in movements(acquirer, order)] == ["authorize", "capture"] * 2
+    assert ways(payments, order) == (1900, -1700, 0)  # the cards' money is still here, and owed on the new gift card
     left = refusal(lambda: payments.refund(order, euro(201), key=f"{order}:r2"))
     assert left.details["left"] == 200
     spent = payments.authorize(f"{order}-3", euro(1700), by_gift_card(new), ada, key=f"{order}:3")

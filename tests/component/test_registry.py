@@ -340,8 +340,8 @@ def test_the_figures_are_those_of_what_runs(registry):
     registry.hear(*(announced(service) for service in SERVICES), announced("orders", "orders-2"))
     model = registry.service.overview().model
     methods = sum(len(promised(contract)) for contract in CONTRACTS.values())
-    assert model == Model(n=10, M=11, R=methods, R_register=methods, P=6, T=17)
-    assert methods == 111
+    assert model == Model(n=13, M=14, R=methods, R_register=methods, P=19, T=24)
+    assert methods == 207
 
 
 def test_the_figures_follow_who_leaves(registry):
@@ -351,9 +351,9 @@ def test_the_figures_follow_who_leaves(registry):
     assert registry.service.overview().model == full  # it still works
     registry.hear(announced("orders", beat=3, state="left"), announced("users", beat=2, state="left"))
     model = registry.service.overview().model
-    assert (model.n, model.M, model.P, model.T) == (10, 8, 0, 0)
+    assert (model.n, model.M, model.P, model.T) == (13, 11, 7, 11)
     gone = len(promised(api("orders"))) + len(promised(api("users")))
-    assert (model.R, model.R_register) == (111, 111 - gone)
+    assert (model.R, model.R_register) == (207, 207 - gone)
 
 
 def test_two_versions_of_a_saga_are_two_definitions(registry):
@@ -368,7 +368,7 @@ def test_two_versions_of_a_saga_are_two_definitions(registry):
 def test_without_the_broker_and_before_anybody_spoke_it_still_answers(registry):
     seen = registry.service.overview()
     assert [service.name for service in seen.services] == sorted(SERVICES)
-    assert (seen.model.n, seen.model.M, seen.model.R_register, seen.findings) == (10, 0, 0, [])
+    assert (seen.model.n, seen.model.M, seen.model.R_register, seen.findings) == (13, 0, 0, [])
     assert seen.queues_from == "none"
 
 
@@ -488,6 +488,7 @@ SECRETS = {
     "MANAGEMENT_URI": "http://rialto:{}@127.0.0.1:15672",
     "ACQUIRER_HOOK_SECRET": "{}",
     "CARRIER_HOOK_SECRET": "{}",
+    "BANK_HOOK_SECRET": "{}",
     "OPERATOR_PASSWORD": "{}",
     "SMTP_URL": "smtp://shop:{}@127.0.0.1:587",
     **{f"{service.upper()}_DB": "postgresql+psycopg2://me:{}@127.0.0.1/db?password={}" for service in SERVICES},
@@ -511,7 +512,7 @@ def test_the_secrets_of_the_next_test_are_all_that_config_yaml_has(secretive):
     assert all(secret(number) in raw for number in range(len(SECRETS)))
     secretish = ("secret", "password", "token", "key")
     named = {name for name in secretive if name.endswith(secretish)}
-    assert named == {"acquirer_hook_secret", "carrier_hook_secret", "operator_password"}
+    assert named == {"acquirer_hook_secret", "carrier_hook_secret", "bank_hook_secret", "operator_password"}
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "gateway"])

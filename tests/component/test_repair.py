@@ -83,8 +83,15 @@ class Payments(Asked):
         if self.refusal:
             raise ServiceError(self.refusal, "refused by the test")
         self.calls.append((authorize_key, key))
+        self._mended(authorize_key)
+
+    def refresh_dispute(self, dispute_id):
+        self.calls.append(dispute_id)
+        self._mended(dispute_id)
+
+    def _mended(self, key):
         if not self.in_vain:
-            self.differences = [each for each in self.differences if each.key != authorize_key]
+            self.differences = [each for each in self.differences if each.key != key]
 
 
 class Inventory(Asked):
@@ -184,7 +191,8 @@ class Shop:
             items=2,
         )
         at = long_ago()
-        row = dict(id=saga_id, name="place_order", version=1, key=order_id, status=status, stage=0, trace_id="t", ver=1)
+        of = dict(name=PLACE_ORDER.name, version=PLACE_ORDER.version, key=order_id)
+        row = dict(of, id=saga_id, status=status, stage=0, trace_id="t", ver=1)
         more = dict(context=msgspec.json.encode(data).decode(), steps={}, deadline=at, wake_at=at)
         session.execute(insert(saga_table).values(**row, **more, created_at=at, updated_at=at))
 
@@ -249,6 +257,23 @@ def test_a_parcel_whose_news_were_lost_is_refreshed_each_time_that_it_falls_behi
         service.repair()
     assert shop.shipping.calls == [order_id, order_id]
     assert seen(service) == [("parcel", "booking b1", "mended")]
+
+
+@pytest.mark.parametrize("kind", ["dispute", "dispute_won", "dispute_lost"])
+def test_a_dispute_whose_news_were_lost_is_asked_for(shop, kind):
+    shop.payments.differ(key="dp_1", kind=kind, ours=None, theirs=700)
+    service = shop.instance()
+    assert [each.subject for each in service.repair().mended] == [f"{kind} dp_1"]
+    assert shop.payments.calls == ["dp_1"]
+    assert seen(service) == [("payment", f"{kind} dp_1", "mended")]
+
+
+def test_a_dispute_that_only_we_believe_in_is_left_to_an_operator(shop):
+    shop.payments.differ(key="dp_1", kind="dispute", ours=700, theirs=None)
+    service = shop.instance()
+    assert service.repair().mended == []
+    assert shop.payments.calls == []
+    assert seen(service) == [("payment", "dispute dp_1", "open")]
 
 
 # --- what is not

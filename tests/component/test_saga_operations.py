@@ -531,7 +531,8 @@ def test_a_saga_is_shown_with_its_steps_and_without_its_secrets(db):
                 undo=AgencyApi.cancel_hotel,
             )
         )
-        .pivot(Step("pay", AgencyApi.pay, lambda d: dict(place=d.place)))
+        .pivot(Step("pay", AgencyApi.pay, lambda d: dict(place=d.place), learn=lambda d, paid: d))
+        .retriable(Step("send", AgencyApi.send_tickets, lambda d: dict(place=d.method["what paying tells"])))
     )
     agency = Agency(book_hotel=[{"token": "abc", "ref": "R-1"}], pay=[UNKNOWN])
     sagas = patient(db, agency, definition)
@@ -542,11 +543,12 @@ def test_a_saga_is_shown_with_its_steps_and_without_its_secrets(db):
     sagas._drive(held)
     saga = shown(db, sagas, saga_id)
     assert saga.data == {"place": "Rome", "email": "a***@rialto.example", "method": {"type": "card", "token": "***"}}
-    hotel, pay = saga.steps
+    hotel, pay, send = saga.steps
     assert (hotel.calls, hotel.undo, hotel.outcome) == ("agency.book_hotel", "agency.cancel_hotel", "ok")
     assert hotel.input == {"place": "for a***@rialto.example", "token": "***"}
     assert hotel.output == {"token": "***", "ref": "R-1"}
-    assert (pay.kind, pay.outcome, pay.attempts) == ("pivot", "unknown", 1)
+    assert (pay.kind, pay.outcome, pay.attempts, pay.input) == ("pivot", "unknown", 1, {"place": "Rome"})
+    assert (send.outcome, send.input) == ("", None)  # what it is sent is not known before
     assert (saga.phase, saga.ver, saga.service) == ("in_doubt", row_of(db, saga_id).ver, "travel")
     assert [(line.step, line.outcome) for line in saga.timeline] == [("hotel", "ok"), ("pay", "unknown")]
 

@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from chassis import saga_store
+from chassis import saga_admin, saga_store
 from chassis.db import shift_clock
 from chassis.errors import ServiceError
 from chassis.saga import Saga, Step, Sub
-from chassis.tables import saga
+from chassis.tables import saga, saga_log
 from tests.sagas import REFUSED, UNKNOWN, Agency, AgencyApi, Trip, arguments, begin, engine, go_on, trip_saga
 
 CLOSED = ServiceError("agency.closed", "Come back.")
@@ -24,7 +24,11 @@ def db(sessions):
 
 def row_of(db, saga_id):
     with db.read() as session:
-        return saga_store.get(session, saga_id)
+        return row_in(session, saga_id)
+
+
+def row_in(session, saga_id):
+    return saga_store.get(session, saga_id)
 
 
 def waiting_saga(deadline_s=600, **wait):
@@ -59,6 +63,19 @@ def test_a_wait_ends_with_its_signal_or_its_time(db):
     assert row_of(db, signalled).steps["approved"]["result"] == {"by": "ada"}
     moved_on(sagas, 61)
     assert row_of(db, timed_out).status == "completed"
+
+
+def test_a_wait_tells_once_that_it_begins_in_the_commit_that_begins_it(db):
+    told = []
+    waiting = waiting_saga(begun=lambda session, run: told.append((run.id, row_in(session, run.id).owner)))
+    sagas = engine(db, Agency(), waiting)
+    saga_id = begin(sagas, waiting)
+    assert told == [(saga_id, None)]  # it is let go already
+    moved_on(sagas, 1)
+    signal(db, sagas, saga_id)
+    go_on(sagas, 3)
+    assert row_of(db, saga_id).status == "completed"
+    assert told == [(saga_id, None)]
 
 
 def test_a_signal_may_come_before_its_wait(db):
@@ -173,6 +190,97 @@ def test_what_a_signal_tells_can_be_learned_and_is_kept(db):
         "compensated",
         {"step": "approved", "code": "trip.nowhere", "message": "That is no place."},
     )
+
+
+def go_there(trip, told):
+    return msgspec.structs.replace(trip, place=f"{trip.place}-{told}")
+
+
+def learning_saga(**hooks):
+    """The payment tells something, and so do the tickets; a car goes out beside these, and a hotel comes last."""
+    return (
+        Saga("learning", version=1, data=Trip, deadline_s=60)
+        .pivot(Step("pay", AgencyApi.pay, arguments, learn=go_there))
+        .retriable(
+            Step("tickets", AgencyApi.send_tickets, arguments, learn=go_there),
+            Step("car", AgencyApi.book_car, arguments),
+        )
+        .retriable(Step("hotel", AgencyApi.book_hotel, arguments, when=lambda trip, results: trip.place != "Rome-b"))
+        .finish(hooks.get("completed", lambda session, run: None), otherwise=lambda session, run: None)
+    )
+
+
+LEARNED = [
+    ("pay", "Rome"),
+    ("send_tickets", "Rome-a"),
+    ("book_car", "Rome-a"),
+    ("book_hotel", "Rome-a-b"),
+]
+
+
+def test_what_a_step_tells_is_learned_for_the_stages_after_its_own_and_kept(db):
+    seen = []
+    learning = learning_saga(completed=lambda session, run: seen.append(run.data.place))
+    agency = Agency(pay=["a"], send_tickets=["b"])
+    saga_id = begin(engine(db, agency, learning), learning)
+    assert agency.places == LEARNED
+    assert (row_of(db, saga_id).status, row_of(db, saga_id).context) == ("completed", '{"place":"Rome-a-b"}')
+    assert seen == ["Rome-a-b"]
+    assert row_of(db, saga_id).ver == 4  # its creation, the pivot, two stages: learning costs no commit
+
+
+def test_what_is_repeated_of_a_stage_is_sent_as_it_was_though_another_step_of_it_has_told(db):
+    learning = learning_saga()
+    agency = Agency(pay=["a"], send_tickets=["b"], book_car=[UNKNOWN, UNKNOWN, "ok"])
+    sagas = engine(db, agency, learning)
+    saga_id = begin(sagas, learning)
+    assert row_of(db, saga_id).context == '{"place":"Rome-a"}'
+    go_on(sagas, 30)
+    assert [each for each in agency.places if each[0] != "book_car"] == [LEARNED[0], LEARNED[1], LEARNED[3]]
+    assert agency.places.count(("book_car", "Rome-a")) == 3
+    assert row_of(db, saga_id).status == "completed"
+
+
+@pytest.mark.parametrize("method", ["pay", "send_tickets", "book_hotel"])
+def test_what_was_learned_is_there_for_whoever_takes_the_saga_over(db, method):
+    """The one who held it is slower than its lease, at each of its calls: another one goes on meanwhile."""
+    learning = learning_saga()
+    told = dict(pay="a", send_tickets="b", book_hotel="ok")
+    other = Agency(**{name: [answer] for name, answer in told.items()})
+
+    def taken_over():
+        shift_clock(timedelta(seconds=16))
+        go_on(engine(db, other, learning), 3)
+        return told[method]
+
+    agency = Agency(**{name: [answer] for name, answer in {**told, method: taken_over}.items()})
+    saga_id = begin(engine(db, agency, learning), learning)
+    first = [name for name, _ in LEARNED].index(method)
+    assert other.places == LEARNED[first:]
+    assert agency.places == LEARNED[: first + (2 if method == "send_tickets" else 1)]
+    assert row_of(db, saga_id).context == '{"place":"Rome-a-b"}'
+    with db.read() as session:
+        assert len(session.execute(select(saga_log)).all()) == 4
+
+
+def test_a_step_that_an_operator_left_out_tells_nothing(db):
+    learning = learning_saga()
+    agency = Agency(pay=["a"], send_tickets=[CLOSED])
+    sagas = engine(db, agency, learning)
+    saga_id = begin(sagas, learning)
+    with db.write() as session:
+        saga_admin.operate(
+            session, sagas, saga_id, "skip-step", row_in(session, saga_id).ver, "by hand", "tickets", "ada"
+        )
+    go_on(sagas, 10)
+    assert agency.places[-1] == ("book_hotel", "Rome-a")
+    assert row_of(db, saga_id).status == "completed"
+
+
+def test_a_step_that_can_be_undone_learns_nothing():
+    hotel = Step("hotel", AgencyApi.book_hotel, arguments, undo=AgencyApi.cancel_hotel, learn=go_there)
+    with pytest.raises(ValueError, match="nothing is learned before the pivot"):
+        Saga("bad", version=1, data=Trip, deadline_s=60).stage(hotel)
 
 
 def test_a_step_a_wait_and_a_pivot_can_be_left_out_and_are_not_undone(db):
@@ -311,6 +419,73 @@ def test_a_step_without_an_answer_turns_the_saga_round_after_its_attempts(db):
     assert agency.calls == ["book_hotel"] * 3 + ["cancel_hotel"]
     row = row_of(db, saga_id)
     assert (row.status, row.cause["code"]) == ("compensated", "saga.attempts")
+
+
+def with_optional_hotel(unanswered):
+    return (
+        Saga("short", version=1, data=Trip, deadline_s=600)
+        .stage(
+            Step("hotel", AgencyApi.book_hotel, arguments, undo=AgencyApi.cancel_hotel, unanswered=unanswered),
+            Step("car", AgencyApi.book_car, arguments, undo=AgencyApi.cancel_car),
+        )
+        .pivot(Step("pay", AgencyApi.pay, arguments))
+    )
+
+
+def closed(trip):
+    raise ServiceError("trips.no_hotel", "Not without a hotel.")
+
+
+def test_a_step_that_gets_no_answer_for_long_is_given_up_where_it_may_be(db):
+    saga_ = with_optional_hotel(lambda trip: f"There is no word from {trip.place}.")
+    agency = Agency(book_hotel=[UNKNOWN])
+    sagas = engine(db, agency, saga_, saga_unanswered_after_ms=30_000)
+    saga_id = begin(sagas, saga_)
+    shift_clock(timedelta(seconds=29))
+    go_on(sagas, 10)
+    assert (row_of(db, saga_id).status, agency.calls.count("pay")) == ("running", 0)
+    shift_clock(timedelta(seconds=31))
+    go_on(sagas, 10)
+    row = row_of(db, saga_id)
+    assert (row.status, row.steps["hotel"]["outcome"]) == ("completed", "given_up")
+    assert (agency.calls.count("book_car"), agency.calls.count("pay"), agency.calls.count("cancel_hotel")) == (1, 1, 0)
+    with db.read() as session:
+        line = session.execute(select(saga_log).where(saga_log.c.outcome == "given_up")).one()
+    assert (line.step, line.detail) == ("hotel", "There is no word from Rome.")
+
+
+def test_what_was_given_up_may_have_happened_and_is_undone_when_the_saga_turns_round(db):
+    saga_ = with_optional_hotel(lambda trip: "It can wait.")
+    agency = Agency(book_hotel=[UNKNOWN], pay=[ServiceError("agency.no_money", "No.")])
+    sagas = engine(db, agency, saga_)
+    saga_id = begin(sagas, saga_)
+    shift_clock(timedelta(seconds=31))
+    go_on(sagas, 20)
+    assert row_of(db, saga_id).status == "compensated"
+    assert (agency.calls.count("cancel_hotel"), agency.calls.count("cancel_car")) == (1, 1)
+
+
+def test_a_step_that_may_not_be_given_up_turns_the_saga_round_with_its_own_code(db):
+    saga_ = with_optional_hotel(closed)
+    agency = Agency(book_hotel=[UNKNOWN])
+    sagas = engine(db, agency, saga_)
+    saga_id = begin(sagas, saga_)
+    shift_clock(timedelta(seconds=31))
+    go_on(sagas, 20)
+    row = row_of(db, saga_id)
+    assert (row.status, row.cause["step"], row.cause["code"]) == ("compensated", "hotel", "trips.no_hotel")
+    assert (agency.calls.count("cancel_hotel"), agency.calls.count("cancel_car"), agency.calls.count("pay")) == (
+        1,
+        1,
+        0,
+    )
+
+
+@pytest.mark.parametrize("stage", ["pivot", "retriable"])
+def test_what_cannot_be_undone_cannot_be_given_up(stage):
+    saga_ = Saga("short", version=1, data=Trip, deadline_s=60)
+    with pytest.raises(ValueError, match="only what can be undone can be given up"):
+        getattr(saga_, stage)(Step("pay", AgencyApi.pay, arguments, unanswered=lambda trip: "no"))
 
 
 def test_a_pivot_in_doubt_asks_for_attention_after_its_attempts_and_is_never_given_up(db):

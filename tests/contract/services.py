@@ -21,6 +21,9 @@ SERVICES = (
     "shipping",
     "notifications",
     "risk",
+    "accounts",
+    "transactions",
+    "support",
     "registry",
 )
 

@@ -118,6 +118,14 @@ class System:
     def wait_ready(self) -> None:
         assert wait_until(lambda: self.readiness()[0] == 200, 90), self.readiness()
 
+    def wait_learned(self) -> None:
+        """Until customer service answers from its articles: it learns for a while after its start."""
+
+        def answers() -> bool:
+            return httpx.get(f"{self.url}/v1/articles", params={"query": "refund"}, timeout=30).is_success
+
+        assert wait_until(answers, 90)
+
     def mails_to(self, address: str) -> list[str]:
         """The subjects of all mails to somebody."""
         mails = [message_from_bytes(path.read_bytes()) for path in (self.var / "mail/new").iterdir()]

@@ -10,19 +10,32 @@ from scripts.processes import free_port, wait_until
 from tests.e2e.shopping import Customer, Desk
 from tests.e2e.system import STOPS_WITHIN_S, System, run
 
-GOOD = ["reserve_stock", "assess_risk", "authorize_payment", "capture_payment", "commit_stock", "book_shipment"]
+GOOD = ["reserve_stock", "assess_risk", "authorize_payment", "capture_payment"]
+GOOD += ["commit_stock", "book_shipment", "clear_cart", "book_sale"]
 
 
-def test_the_demo_shows_both_orders_and_leaves_nothing(
+def test_the_demo_shows_its_orders_and_books_and_leaves_nothing(
     demo: "subprocess.CompletedProcess[str]", system: System
 ) -> None:
     assert demo.returncode == 0, demo.stdout
-    good, bad = demo.stdout.split("And again, with a card that the bank refuses in the end:")
+    good, rest = demo.stdout.split("And again, with a card that the bank refuses in the end:")
+    bad, rest = rest.split("She pays in, pays an order from her account, and cancels it:")
+    wallet, talk = rest.split("She asks customer service:")
     assert all(re.search(rf"✓ {step} +\w+ +ok", good) for step in GOOD), good
     assert "the order is confirmed, its payment captured" in good
     assert re.search(r"✗ capture_payment +payments +refused", bad)
     assert [step for step in GOOD if re.search(rf"↶ {step} +\w+ +undone", bad)] == GOOD[:3]
     assert "the order is rejected, its payment voided" in bad
+    assert "the deposit is completed" in wallet
+    assert "the order is cancelled, its payment refunded" in wallet
+    assert [line for line in wallet.splitlines() if "the account holds" in line][::2] == 2 * [
+        "  the account holds 300.00 EUR"
+    ]
+    assert "from: How long does a refund take?, /v1/articles/refund_time?language=en" in talk
+    assert all(re.search(rf"✓ {step} +\w+ +ok", talk) for step in ("discard", "refund_payment", "book_refund")), talk
+    assert "the return is settled, 68.50 EUR of the order are refunded" in talk
+    assert "the conversation is solved, and rated 5 of 5" in talk
+    assert "customers EUR            liability" in talk
     assert "Traceback" not in demo.stdout
     if not system.process:  # the tests that share this state folder have not started theirs yet
         assert system.processes() == []
@@ -77,7 +90,7 @@ def test_a_killed_service_is_started_again_and_the_terminal_says_so(shop: System
 
 def test_the_status_shows_every_process(shop: System) -> None:
     units = shop.status()
-    names = {"epmd", "broker", "acquirer", "carrier", "gateway", *SERVICES}
+    names = {"epmd", "broker", "acquirer", "carrier", "bank", "gateway", *SERVICES}
     assert {unit["service"] for unit in units} == names
     assert len(units) == len(names)
     assert all(unit["pid"] == shop.pid(f"{unit['service']}-1") for unit in units)
@@ -85,7 +98,7 @@ def test_the_status_shows_every_process(shop: System) -> None:
     head, *lines, total = shop.control("status").splitlines()
     assert head.split() == ["service", "instance", "pid", "up", "since", "memory", "restarts"]
     assert [line.split()[:3] for line in lines] == [[unit["service"], "1", str(unit["pid"])] for unit in units]
-    assert re.fullmatch(r"15 processes, \d+ MB", total)
+    assert re.fullmatch(r"19 processes, \d+ MB", total)
 
 
 def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_what_there_was(shop: System, desk: Desk) -> None:
@@ -111,7 +124,7 @@ def test_ctrl_c_ends_everything_in_time_and_the_next_start_finds_what_there_was(
 def a_second_ctrl_c_kills(system: System) -> None:
     """In the middle of a start, with a service that does not listen: it ends at once."""
     process = system.begin(SCALE="risk=2")
-    assert wait_until(lambda: system.said("started 16 processes"), 120)
+    assert wait_until(lambda: system.said("started 20 processes"), 120)
     assert system.pid("risk-2") != system.pid("risk-1")
     system.signal("orders-1", signal.SIGSTOP)
     process.send_signal(signal.SIGTERM)

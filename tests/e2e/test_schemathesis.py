@@ -73,6 +73,8 @@ def things(customer: Customer, desk: Desk, sku: str) -> dict[str, str]:
         "user_id": customer.call("GET", "/v1/me")["id"],
         "name": "home",
         "method_id": "none",
+        "conversation_id": customer.call("POST", "/v1/conversations", json={"message": "Hello"})["id"],
+        "action_id": "none",
     }
 
 

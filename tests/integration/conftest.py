@@ -5,10 +5,18 @@ from typing import Any
 
 import pytest
 
+from tests.house import running_house
 from tests.shop import Shop, running_companies, running_shop
 
 
 @pytest.fixture
 def shop(migrated_config: dict[str, Any], tmp_path: Any) -> Iterator[Shop]:
     with running_companies(tmp_path) as companies, running_shop(migrated_config, *companies) as running:
+        yield running
+
+
+@pytest.fixture
+def house(migrated_config: dict[str, Any], tmp_path: Any) -> Iterator[Any]:
+    """The shop as a bank, see tests/house.py."""
+    with running_house(migrated_config, tmp_path) as running:
         yield running

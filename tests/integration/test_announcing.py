@@ -301,7 +301,7 @@ def test_the_figures_are_those_of_what_was_started(registry, start):
     wait_until(lambda: registry.m("work") == 1 and registry.m("inventory") == 2)
     registered = sum(len(promised(CONTRACTS[name])) for name in ("inventory", "registry"))
     model = registry.overview()["model"]
-    assert model == {"n": 11, "M": 4, "R": 111, "R_register": registered + 1, "P": 0, "T": 0}
+    assert model == {"n": 14, "M": 4, "R": 207, "R_register": registered + 1, "P": 0, "T": 0}
     assert [registry.m(name) for name in ("inventory", "registry", "work", "orders")] == [2, 1, 1, 0]
 
 
@@ -603,7 +603,7 @@ def operator(gateway):
 
 def test_operators_are_told_over_http(gateway, operator, registry, start):
     start()
-    wait_until(lambda: registry.m("work") == 1)
+    wait_until(lambda: registry.m("work") == registry.m("users") == 1)
     status, told = get(gateway, "/v1/registry", operator)
     work = next(each for each in told["services"] if each["name"] == "work")
     assert (status, work["m"], work["instances"][0]["state"]) == (200, 1, "up")

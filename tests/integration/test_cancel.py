@@ -15,6 +15,7 @@ STEPS = {
     "cancel_shipment": ("shipping", "cancel"),
     "refund_payment": ("payments", "refund"),
     "restock": ("inventory", "restock"),
+    "book_refund": ("accounts", "book"),
 }
 
 
@@ -116,7 +117,12 @@ def test_a_lost_reply_of_any_step_of_a_cancel_gives_back_once(lamps, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("step", "code"), [("refund_payment", "payments.not_captured"), ("restock", "inventory.not_sold")]
+    ("step", "code"),
+    [
+        ("refund_payment", "payments.not_captured"),
+        ("restock", "inventory.not_sold"),
+        ("book_refund", "accounts.frozen"),
+    ],
 )
 def test_a_refund_or_restock_that_is_refused_for_a_while_is_repeated_until_it_succeeds(lamps, monkeypatch, step, code):
     placed = lamps.ended(lamps.place(lamps.buyer)["id"])
@@ -127,7 +133,7 @@ def test_a_refund_or_restock_that_is_refused_for_a_while_is_repeated_until_it_su
     assert_given_back(lamps, order)
 
 
-@pytest.mark.parametrize("method", [("inventory", "reserve"), ("risk", "assess"), ("payments", "authorize")])
+@pytest.mark.parametrize("method", [("inventory", "reserve"), ("risk", "screen"), ("payments", "authorize")])
 def test_an_order_in_the_making_is_cancelled_before_it_is_charged(lamps, monkeypatch, method):
     calls = stall(monkeypatch, *method)
     placed = lamps.place(lamps.buyer)

@@ -20,6 +20,7 @@ STEPS = {
     "commit_stock": ("inventory", "commit"),
     "restock": ("inventory", "restock"),
     "amend_shipment": ("shipping", "amend"),
+    "book_change": ("accounts", "book"),
 }
 UNDOS = {
     "reserve_stock": ("inventory", "release"),
@@ -162,7 +163,7 @@ def test_what_cannot_be_changed_is_refused_and_nothing_is_begun(sold):
 
 def test_an_order_in_the_making_is_changed_later_and_one_on_its_way_not_at_all(shop, monkeypatch):
     furnish(shop)
-    calls = stall(monkeypatch, "risk", "assess")
+    calls = stall(monkeypatch, "risk", "screen")
     shop.order = shop.place(shop.buyer)
     wait_until(lambda: calls[0])
     refused = refusal(lambda: change(shop, lines=swaps((SMALL, HUGE, 1))))

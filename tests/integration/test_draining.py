@@ -223,7 +223,7 @@ def test_what_is_not_done_in_its_time_is_done_by_another_instance(start, setting
     jobs.send(0, 1, 2)
     wait_until(lambda: world.begun == [0] and counts(settings) == (0, 1))
     assert 0.3 <= took_s(old.stop) < 8
-    assert counts(settings) == (3, 0)
+    wait_until(lambda: counts(settings) == (3, 0))  # the broker takes back what a closed channel held in its own time
     assert world.begun == [0]  # what waited for its turn has not even begun
     world.gates.clear()
     start()

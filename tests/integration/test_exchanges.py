@@ -33,6 +33,7 @@ STEPS = {
     "capture_payment": ("payments", "capture"),
     "commit_stock": ("inventory", "commit"),
     "book_shipment": ("shipping", "book"),
+    "book_exchange": ("accounts", "book"),
 }
 
 

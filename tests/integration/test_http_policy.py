@@ -85,14 +85,17 @@ def test_a_public_route_knows_who_asks_if_told(server: Server) -> None:
 
 def test_a_guest_comes_in_with_a_cart_token(server: Server) -> None:
     answer = server.ask("GET", "/v1/cart", headers={"Cart-Token": "guest-1"})
-    assert (answer.status, answer.json["cart_token"], answer.json["caller"]["roles"]) == (200, "guest-1", [])
+    assert (answer.status, answer.json["guest_token"], answer.json["caller"]["roles"]) == (200, "guest-1", [])
     assert server.ask("GET", "/v1/cart").problem == (401, "auth.unauthenticated")
     assert server.ask("GET", "/v1/cart", headers={"Cart-Token": "a b"}).problem == (401, "auth.invalid_token")
 
 
-def test_a_cart_token_opens_nothing_else(server: Server) -> None:
-    answer = server.ask("GET", "/v1/stock", headers={"Cart-Token": "guest-1"})
+@pytest.mark.parametrize("path", ["/v1/stock", "/v1/talk"])
+def test_a_cart_token_opens_nothing_else(server: Server, path: str) -> None:
+    answer = server.ask("GET", path, headers={"Cart-Token": "guest-1"})
     assert answer.problem == (401, "auth.unauthenticated")
+    mine = server.ask("GET", "/v1/talk", headers={"Cart-Token": "guest-1", "Talk-Token": "guest-2"})
+    assert (mine.status, mine.json["guest_token"]) == (200, "guest-2")
 
 
 # --- with which input

@@ -253,7 +253,7 @@ def test_a_dead_letter_is_replayed_when_its_handler_is_mended(shop, terminal, mo
             raise LookupError(f"no template for {fact.email}")
         real(self, fact)
 
-    with failing(monkeypatch, NotificationsService, "_queue", no_template):
+    with failing(monkeypatch, NotificationsService, "_write", no_template):
         ada = shop.customer((LAMP, 1), email="ada@rialto.example")
         assert shop.ended(shop.place(ada)["id"])["status"] == "confirmed"
         letters = wait_until(lambda: terminal.ask("dead-letters", "--service=notifications")["items"], 30)
@@ -288,6 +288,8 @@ def test_a_service_that_is_down_is_named_and_the_others_are_shown(shop, terminal
     code, text = terminal("dead-letters")
     assert (code, "No answer from: notifications." in text) == (0, True), text
     shop.stop("orders")
+    wait_until(lambda: "No answer from: orders." in terminal("sagas")[1], 10)
+    shop.stop("transactions")
     wait_until(lambda: terminal("sagas")[0] == ops.SILENT, 10)
     assert "orders" in terminal("sagas")[1]
     assert terminal("show", "x")[0] == ops.SILENT

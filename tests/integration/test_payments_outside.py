@@ -82,6 +82,7 @@ def test_a_stranger_pays_with_plain_json_and_the_hooks_confirm_it(start, rabbit_
                     "captured": 2000,
                     "refunded": 0,
                     "gift_card_id": None,
+                    "account_id": None,
                 }
             ],
             "reason": None,

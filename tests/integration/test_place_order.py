@@ -14,16 +14,17 @@ from tests.shop import ADDRESS, in_green_threads, service_class
 LAMP, DESK = "LAMP-1", "DESK-1"
 STEPS = {
     "reserve_stock": ("inventory", "reserve"),
-    "assess_risk": ("risk", "assess"),
+    "assess_risk": ("risk", "screen"),
     "authorize_payment": ("payments", "authorize"),
     "capture_payment": ("payments", "capture"),
     "commit_stock": ("inventory", "commit"),
     "book_shipment": ("shipping", "book"),
     "clear_cart": ("carts", "remove_ordered"),
+    "book_sale": ("accounts", "book"),
 }
 UNDOS = {
     "reserve_stock": ("inventory", "release"),
-    "assess_risk": ("risk", "forget"),
+    "assess_risk": ("risk", "unscreen"),
     "authorize_payment": ("payments", "void"),
 }
 
@@ -171,6 +172,7 @@ def test_a_lost_reply_of_any_undo_is_asked_for_again_and_gives_back_once(lamps, 
         ("commit_stock", "inventory.not_reserved"),
         ("book_shipment", "shipping.not_serviceable"),
         ("clear_cart", "request.invalid"),
+        ("book_sale", "accounts.frozen"),
     ],
 )
 def test_a_step_refused_after_the_pivot_is_repeated_until_it_succeeds(lamps, monkeypatch, step, code):

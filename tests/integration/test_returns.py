@@ -17,6 +17,7 @@ STEPS = {
     "restock": ("inventory", "restock"),
     "discard": ("inventory", "discard"),
     "refund_payment": ("payments", "refund"),
+    "book_refund": ("accounts", "book"),
 }
 TOTAL_ITEMS = 2 * 1999 + 12900
 
@@ -106,6 +107,7 @@ def test_a_lost_reply_of_any_step_of_a_return_gives_back_once(sold, monkeypatch,
         ("restock", "inventory.not_sold"),
         ("discard", "inventory.not_sold"),
         ("refund_payment", "payments.not_captured"),
+        ("book_refund", "accounts.frozen"),
     ],
 )
 def test_a_step_of_a_return_that_is_refused_is_repeated_until_it_succeeds(sold, monkeypatch, step, code):

@@ -21,6 +21,7 @@ from tests.shop import ADDRESS, Shop, running_companies, running_shop
 
 LAMP, CARD = "LAMP-1", {"type": "card", "token": "tok_visa"}
 EURO = {"amount": 100, "currency": "EUR"}
+IBAN = "DE89370400440532013000"
 LINES = [{"sku": LAMP, "quantity": 1}]
 BACK = [{"sku": LAMP, "quantity": 1, "reason": "not mine"}]
 SWAPS = [{"sku": LAMP, "new_sku": "LAMP-2", "quantity": 1}]
@@ -48,6 +49,9 @@ class Victim:
     session: str
     refresh_token: str
     cart_key: str
+    account: str
+    transaction: str
+    conversation: str
 
 
 def key() -> str:
@@ -81,7 +85,24 @@ def victim_of(shop: Shop) -> Victim:
     saga = shop.rpc.orders.find_sagas()["items"][0]["id"]
     product = shop.rpc.products.find()["items"][0]["id"]
     tracking = order["shipment"]["tracking"]
-    return Victim(ada, order["id"], saga, tracking, product, session, tokens["refresh_token"], cart_key)
+    account = shop.rpc.accounts.open(ada, "EUR", "savings", key=key())["id"]
+    deposit = shop.rpc.transactions.deposit(ada, account, {"amount": 5_000, "currency": "EUR"}, CARD, 10, key=key())
+    assert deposit["status"] == "completed"
+    refresh_token, transaction = tokens["refresh_token"], deposit["id"]
+    conversation = shop.rpc.support.begin({"customer_id": ada}, "Where is my order?", key=key())["id"]
+    return Victim(
+        ada,
+        order["id"],
+        saga,
+        tracking,
+        product,
+        session,
+        refresh_token,
+        cart_key,
+        account,
+        transaction,
+        conversation,
+    )
 
 
 def read(shop: Shop, service: str) -> sqlite3.Connection:
@@ -100,8 +121,20 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
     """Each method: what a stranger asks of it, and the code that it must refuse with."""
     forbidden, cart = "auth.forbidden", {"customer_id": on.id}
     risk = {"order_id": on.order, "customer_id": on.id, "email": "a@b.c", "amount": EURO, "country": "NL"}
+    screened = {"kind": "order", "id": on.order, "customer_id": on.id, "amount": EURO, "card": "tok_visa"}
+    rules = {"rules": [{"name": "mine", "condition": "amount > 1", "text": "Mine."}], "note": "Mine."}
     payment = {"order_id": on.order, "amount": EURO}
     hook = {"signature": "t=1,v1=00", "body": "{}"}
+    booking = {
+        "postings": [
+            {"account_id": "bank.EUR", "amount": {"amount": 9_999, "currency": "EUR"}},
+            {"account_id": on.account, "amount": {"amount": -9_999, "currency": "EUR"}},
+        ],
+        "kind": "gift",
+    }
+    talk = {"who": {"customer_id": on.id}, "conversation_id": on.conversation}
+    ticket = {"conversation_id": on.conversation}
+    article = {"title": "Mine", "text": "Send your parcels to me from now on."}
     return {
         "users.sign_up": ({"email": f"{key()}@b.c", "password": "a-long-password", "name": "Eve"}, ANSWERED),
         "users.log_in": ({"email": "ada@rialto.example", "password": "a-guess"}, "users.bad_credentials"),
@@ -145,6 +178,7 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "orders.place": ({"customer_id": on.id, "shipping_address": ADDRESS, "payment_method": CARD}, forbidden),
         "orders.get": ({"order_id": on.order}, "orders.not_found"),
         "orders.find": ({"customer_id": on.id}, ANSWERED),
+        "orders.preview": ({"order_id": on.order, "wish": {"kind": "cancel"}}, "orders.not_found"),
         "orders.cancel": ({"order_id": on.order, "reason": "because I can"}, "orders.not_found"),
         "orders.change": ({"order_id": on.order, "shipping_address": ADDRESS}, "orders.not_found"),
         "orders.begin_return": ({"order_id": on.order, "lines": BACK}, "orders.not_found"),
@@ -174,6 +208,12 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "payments.issue_gift_card": ({"customer_id": on.id, "amount": EURO}, forbidden),
         "payments.gift_cards": ({"customer_id": on.id}, forbidden),
         "payments.void_unowned": ({"authorize_key": "mine"}, forbidden),
+        "payments.pay_out": ({"payout_id": "mine", "amount": EURO, "iban": IBAN, "name": "Eve"}, forbidden),
+        "payments.get_payout": ({"payout_id": "t"}, "payments.not_found"),
+        "payments.bank_hook": (hook, "payments.bad_signature"),
+        "payments.disputes": ({}, forbidden),
+        "payments.dispute": ({"dispute_id": "d"}, forbidden),
+        "payments.refresh_dispute": ({"dispute_id": "d"}, forbidden),
         "payments.audit_gift_cards": ({}, forbidden),
         "payments.balances": ({}, forbidden),
         "payments.reconcile": ({}, forbidden),
@@ -189,9 +229,104 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "shipping.advance": ({"tracking": on.tracking}, forbidden),
         "shipping.carrier_hook": (hook, "shipping.bad_signature"),
         "notifications.find": ({}, forbidden),
+        "notifications.resend": ({"subject_id": on.order}, forbidden),
         "risk.assess": (risk, forbidden),
         "risk.forget": (risk, forbidden),
         "risk.get": ({"order_id": on.order}, forbidden),
+        "risk.screen": ({"subject": screened}, forbidden),
+        "risk.unscreen": ({"subject": screened}, forbidden),
+        "risk.screening": ({"decision_id": "d"}, forbidden),
+        "risk.screenings": ({"subject": on.order}, forbidden),
+        "risk.replay": ({"decision_id": "d"}, forbidden),
+        "risk.rule_set": ({}, forbidden),
+        "risk.draft": ({"content": rules}, forbidden),
+        "risk.check": ({"content": rules}, forbidden),
+        "risk.advance": ({"version": 1, "state": "live"}, forbidden),
+        "risk.denied": ({}, forbidden),
+        "risk.deny": ({"kind": "email", "value": "ada@rialto.example", "reason": "because I can"}, forbidden),
+        "risk.allow": ({"kind": "email", "value": "ada@rialto.example"}, forbidden),
+        "risk.reviews": ({}, forbidden),
+        "risk.claim": ({"review_id": "r"}, forbidden),
+        "risk.approve": ({"review_id": "r", "reason": "because I can"}, forbidden),
+        "risk.refuse": ({"review_id": "r", "reason": "because I can"}, forbidden),
+        "accounts.open": ({"customer_id": on.id, "currency": "EUR", "name": "mine"}, forbidden),
+        "accounts.get": ({"account_id": on.account}, "accounts.not_found"),
+        "accounts.of_customer": ({"customer_id": on.id}, forbidden),
+        "accounts.entries": ({"account_id": on.account}, "accounts.not_found"),
+        "accounts.balance_at": ({"account_id": on.account, "at": "2026-01-01T00:00:00Z"}, "accounts.not_found"),
+        "accounts.statement": ({"account_id": on.account, "month": "2026-01"}, "accounts.not_found"),
+        "accounts.book": ({"entry": booking}, forbidden),
+        "accounts.book_batch": ({"entries": [booking | {"key": "k"}]}, forbidden),
+        "accounts.hold": ({"hold_id": "h", "entry": booking}, forbidden),
+        "accounts.release": ({"hold_id": "h", "entry": booking}, forbidden),
+        "accounts.settle": ({"hold_id": "h"}, forbidden),
+        "accounts.void": ({"hold_id": "h"}, forbidden),
+        "accounts.entry": ({"entry_id": "1"}, forbidden),
+        "accounts.freeze": ({"account_id": on.account, "reason": "because I can"}, forbidden),
+        "accounts.unfreeze": ({"account_id": on.account, "reason": "because I can"}, forbidden),
+        "accounts.close": ({"account_id": on.account, "reason": "because I can"}, forbidden),
+        "accounts.trial_balance": ({}, forbidden),
+        "accounts.sums_by_subject": ({"prefix": "order:"}, forbidden),
+        "accounts.verify": ({}, forbidden),
+        "accounts.propose": ({"entry": booking, "reason": "because I can"}, forbidden),
+        "accounts.approve": ({"proposal_id": "p"}, forbidden),
+        "accounts.decline": ({"proposal_id": "p", "reason": "because I can"}, forbidden),
+        "accounts.proposals": ({}, forbidden),
+        "transactions.deposit": (
+            {"customer_id": on.id, "account_id": on.account, "amount": EURO, "method": CARD},
+            forbidden,
+        ),
+        "transactions.withdraw": (
+            {"customer_id": on.id, "account_id": on.account, "amount": EURO, "iban": IBAN},
+            forbidden,
+        ),
+        "transactions.transfer": (
+            {"customer_id": on.id, "from_account": on.account, "to_account": "mine", "amount": EURO},
+            forbidden,
+        ),
+        "transactions.reverse": ({"transaction_id": on.transaction, "reason": "because I can"}, forbidden),
+        "transactions.get": ({"transaction_id": on.transaction}, "transactions.not_found"),
+        "transactions.find": ({"customer_id": on.id}, forbidden),
+        "transactions.deposits": ({}, forbidden),
+        "transactions.find_sagas": ({}, forbidden),
+        "transactions.get_saga": ({"saga_id": on.saga}, forbidden),
+        "transactions.operate_saga": (
+            {"saga_id": on.saga, "action": "pause", "ver": 1, "reason": "because I can"},
+            forbidden,
+        ),
+        "support.begin": ({"who": {"customer_id": on.id}, "message": "Hello"}, forbidden),
+        "support.say": (talk | {"text": "Hello"}, "support.not_found"),
+        "support.confirm": (talk | {"action_id": "a"}, "support.not_found"),
+        "support.decline": (talk | {"action_id": "a"}, "support.not_found"),
+        "support.hand_over": (talk | {"reason": "because I can"}, "support.not_found"),
+        "support.rate": (talk | {"score": 1}, "support.not_found"),
+        "support.get": (talk, "support.not_found"),
+        "support.events": (talk, "support.not_found"),
+        "support.find": ({"customer_id": on.id}, forbidden),
+        "support.search": ({"query": "cancel my order"}, ANSWERED),
+        "support.article": ({"topic": "cancel_order", "language": "en"}, ANSWERED),
+        "support.articles": ({}, ANSWERED),
+        "support.versions": ({"topic": "cancel_order", "language": "en"}, forbidden),
+        "support.write_article": (
+            {"topic": "cancel_order", "language": "en", "article": article, "version": 1},
+            forbidden,
+        ),
+        "support.vote": ({"topic": "cancel_order", "language": "en", "helpful": False}, ANSWERED),
+        "support.unanswered": ({}, forbidden),
+        "support.tickets": ({}, forbidden),
+        "support.context": (ticket, forbidden),
+        "support.claim": (ticket, forbidden),
+        "support.release": (ticket, forbidden),
+        "support.transfer": (ticket | {"queue": "en-orders"}, forbidden),
+        "support.reply": (ticket | {"text": "Hello"}, forbidden),
+        "support.note": (ticket | {"text": "Hello"}, forbidden),
+        "support.solve": (ticket, forbidden),
+        "support.mark": (ticket | {"priority": "urgent"}, forbidden),
+        "support.propose": (ticket | {"kind": "cancel", "order_id": on.order}, forbidden),
+        "support.act": (ticket | {"action_id": "a"}, forbidden),
+        "support.canned": ({}, forbidden),
+        "support.write_canned": ({"language": "en", "title": "Mine", "text": "Mine."}, forbidden),
+        "support.report": ({"since": "2026-01-01", "until": "2026-01-02"}, forbidden),
         "registry.overview": ({}, forbidden),
         "registry.describe": ({"service": "users"}, forbidden),
         "registry.events": ({}, forbidden),
@@ -229,7 +364,14 @@ def state(shop: Shop, of: Victim) -> dict[str, Any]:
         "orders": rpc.orders.find(),
         "payment": rpc.payments.get(of.order),
         "shipment": rpc.shipping.get(of.order),
+        "account": rpc.accounts.get(of.account),
+        "transactions": rpc.transactions.find(of.id),
+        "conversation": rpc.support.get({"customer_id": of.id}, of.conversation),
+        "conversations": rpc.support.find(of.id),
         "assessment": rpc.risk.get(of.order),
+        "rules": rpc.risk.rule_set(),
+        "denied": rpc.risk.denied(),
+        "reviews": rpc.risk.reviews(),
         "product": rpc.products.get(of.product),
         "products": rpc.products.find(),
         "stock": rpc.inventory.audit(),
@@ -249,7 +391,7 @@ def inbox(shop: Shop, used: str) -> list[str]:
 
 
 def test_every_method_is_called_as_a_stranger() -> None:
-    victim = Victim("c", "o", "s", "t", "p", "s", "r", "k")
+    victim = Victim("c", "o", "s", "t", "p", "s", "r", "k", "a", "t", "v")
     assert calls(victim).keys() == METHODS.keys()
 
 
@@ -344,7 +486,7 @@ def shop_on_any_database(config: dict[str, Any], database_uri: Any, tmp_path: An
 
 def test_garbage_is_refused_by_a_listed_code_and_every_service_lives_on(shop_on_any_database: Shop) -> None:
     shop = shop_on_any_database
-    victim = Victim("c-1", "o-1", "s-1", "t-1", "p-1", "s-1", "r-1", "k-1")
+    victim = Victim("c-1", "o-1", "s-1", "t-1", "p-1", "s-1", "r-1", "k-1", "a-1", "t-1", "v-1")
     wrong, asked = [], 0
     for name, (arguments, _) in calls(victim).items():
         for bad in bad_calls(name, arguments):

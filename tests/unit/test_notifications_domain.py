@@ -6,8 +6,9 @@ from email.policy import default
 
 import pytest
 
+from chassis.currencies import formatted
 from chassis.types import Money
-from services.notifications.domain import Letter, back_off_s, file_name, formatted, is_address, to_message
+from services.notifications.domain import Letter, back_off_s, file_name, is_address, to_message
 
 LETTER = Letter(
     id="0f" * 16,

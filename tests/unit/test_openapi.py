@@ -61,7 +61,7 @@ class Shop:
     def place(self, request: Request[PlaceWare], ware_id: str) -> Reply[Ware]:
         raise NotImplementedError
 
-    @route("DELETE", "/v1/wares/{ware_id}", role=CUSTOMER, guest=True, success=204)
+    @route("DELETE", "/v1/wares/{ware_id}", role=CUSTOMER, guest="Cart-Token", success=204)
     def remove(self, request: Request, ware_id: str) -> None:
         raise NotImplementedError
 
@@ -133,6 +133,7 @@ def test_who_may_call_is_said(document: dict) -> None:
     wares = document["paths"]["/v1/wares/{ware_id}"]
     assert wares["post"]["security"] == [{"bearer": []}]
     assert wares["delete"]["security"] == [{"bearer": []}, {"cartToken": []}]
+    assert document["components"]["securitySchemes"]["cartToken"]["name"] == "Cart-Token"
     assert document["paths"]["/v1/wares"]["get"]["security"] == []
 
 

@@ -102,6 +102,20 @@ def test_the_same_key_with_another_input_is_refused_and_changes_nothing(bank: Ba
     assert bank.movements() == [("authorize", "s1:auth", 1999)]
 
 
+def test_a_card_with_a_name_behind_a_dot_behaves_as_the_one_before_it(bank: Bank) -> None:
+    assert bank.authorize("tok_visa.ada", "a")[0] == 201
+    assert bank.authorize("tok_declined.ada", "b")[1]["code"] == "declined"
+    assert bank.authorize("tok_nobody.ada", "c")[1]["code"] == "unknown_token"
+    assert bank.authorize("tok_challenge.ada", "d")[1]["status"] == "requires_action"
+    assert bank.movements() == [("authorize", "a", 1999)]
+
+
+def test_the_capture_of_a_card_with_a_name_fails_where_its_kind_does(bank: Bank) -> None:
+    assert bank.authorize("tok_capture_fails.ada")[0] == 201
+    assert bank.capture()[1]["code"] == "capture_refused"
+    assert bank.movements() == [("authorize", "s1:auth", 1999)]
+
+
 @pytest.mark.parametrize(
     ("token", "status", "code"),
     [
