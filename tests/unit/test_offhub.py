@@ -34,4 +34,4 @@ def test_a_process_that_ends_does_not_wait_for_it() -> None:
         Prepared("it").prepare(lambda: eventlet.patcher.original("time").sleep(60))
         eventlet.sleep(0.1)
     """
-    assert subprocess.run([sys.executable, "-c", program], timeout=20).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=20).returncode == 0
