@@ -17,6 +17,7 @@ COMMON_STATUS = {
     "auth.forbidden": 403,
     "command.key_reused": 422,
     "saga.fenced": 409,
+    "privacy.leaving": 409,
 }
 """Statuses of the codes that any method may refuse with; a service's own table goes before them."""
 

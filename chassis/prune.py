@@ -3,17 +3,20 @@
 Ended sagas go after `saga_retention_s`, and their service tells the others (`forgotten`), which then remove the inbox
 rows that they kept for them. Rows of clients' own keys go after `inbox_retention_s` without a change, notes of handled
 events after `handled_retention_s`. What is in doubt, an outside call that was begun, is never removed. A service may
-have old rows of its own removed with them.
+have old rows of its own removed with them; and what it keeps about customers is removed, or made nobody's, by the
+`retention_days` of its kinds.
 """
 
 import random
 import uuid
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from logging import getLogger
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import eventlet
 import msgspec
+from nameko.exceptions import ConfigurationError
 from nameko.extensions import DependencyProvider
 from sqlalchemy import Column, ColumnElement, Table, delete, exists, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,13 +26,17 @@ from chassis.db import Database, affected, now
 from chassis.errors import Failure
 from chassis.leases import take_lease
 from chassis.outbox import publish
+from chassis.privacy import Kind, outlived
 from chassis.saga import ENDED
+from chassis.settings import read_settings
 from chassis.tables import handled, inbox, saga, saga_log, saga_signal
 
 BATCH = 200
 BATCHES = 50
 """At most so many rows in one transaction, and so many transactions in one turn."""
 PAUSE_S = 0.05
+
+Days = Annotated[int, msgspec.Meta(ge=1)]
 
 log = getLogger("rialto.prune")
 
@@ -41,6 +48,7 @@ class Retention(msgspec.Struct, frozen=True):
     inbox_retention_s: int = 30 * 86_400
     handled_retention_s: int = 30 * 86_400
     prune_every_s: int = 3_600
+    retention_days: Mapping[str, Mapping[str, Days]] = {}  # by service and kind (chassis/privacy.py)
 
 
 class Forgotten(Protocol):
@@ -61,11 +69,11 @@ class Old(NamedTuple):
 
 class Pruner(DependencyProvider):
     """Removes old rows of the service's database, one instance at a time. `forgotten`, where the service has sagas, is
-    the event with which it tells the others; `old` are rows of its own."""
+    the event with which it tells the others; `old` are rows of its own; `kinds` what it keeps about customers."""
 
-    def __init__(self, forgotten: Forgotten | None = None, old: Old | None = None) -> None:
+    def __init__(self, forgotten: Forgotten | None = None, old: Old | None = None, kinds: Sequence[Kind] = ()) -> None:
         super().__init__()
-        self.forgotten, self.old = forgotten, old
+        self.forgotten, self.old, self.kinds = forgotten, old, kinds
         self._owner = uuid.uuid4().hex
         self._thread: Any = None
 
@@ -73,7 +81,14 @@ class Pruner(DependencyProvider):
         return self
 
     def setup(self) -> None:
-        self.retention = msgspec.convert(dict(self.container.config), Retention, strict=False)
+        self.retention = read_settings(self.container, Retention)
+        self.days = dict(self.retention.retention_days.get(self.container.service_name, {}))
+        endless = self.days.keys() - {kind.name for kind in self.kinds if kind.at is not None}
+        if endless:
+            raise ConfigurationError(
+                f"config.yaml, retention_days: {self.container.service_name} keeps nothing for some days that is"
+                f" called {', '.join(sorted(endless))}"
+            )
 
     def start(self) -> None:
         self.sessions = Database.of(self.container).sessions
@@ -123,6 +138,9 @@ class Pruner(DependencyProvider):
         removed = _remove_some(session, inbox, *clients) + _remove_some(session, handled, *notes)
         if self.old is not None:
             removed += _remove_some(session, self.old.at.table, self.old.at < at - self.old.keep, self.old.where)
+        for kind in self.kinds:
+            if kind.name in self.days:
+                removed += outlived(session, kind, at - timedelta(days=self.days[kind.name]), BATCH)
         if self.forgotten is not None:
             removed += self._forget_sagas(session, at - timedelta(seconds=keep.saga_retention_s), self.forgotten)
         return removed

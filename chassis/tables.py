@@ -161,3 +161,12 @@ saga_definition = Table(
     Column("version", Integer, primary_key=True),
     Column("shape", Text, nullable=False),
 )
+
+privacy_metadata = MetaData()
+
+leaving = Table(
+    "leaving",
+    privacy_metadata,
+    Column("customer_id", String(64), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+)

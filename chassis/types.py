@@ -49,7 +49,7 @@ class Caller(Message):
 CUSTOMER, STAFF, OPERATOR = "customer", "staff", "operator"
 """Roles. An operator may do what staff may."""
 
-COMMON_REFUSALS = ("request.invalid", "auth.forbidden", "command.key_reused", "saga.fenced")
+COMMON_REFUSALS = ("request.invalid", "auth.forbidden", "command.key_reused", "saga.fenced", "privacy.leaving")
 """Codes that any method may refuse with, besides those of its own contract."""
 
 

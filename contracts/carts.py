@@ -7,6 +7,7 @@ import msgspec
 from chassis.types import Message, api, refuses
 from contracts.common import CartRef, Line, Sku
 from contracts.operations import DeadLettersApi
+from contracts.privacy import PrivacyApi
 
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 CartQuantity = Annotated[int, msgspec.Meta(ge=0, le=999)]
@@ -28,7 +29,7 @@ class GuestCart(Message):
 
 
 @api("carts")
-class CartsApi(DeadLettersApi, Protocol):
+class CartsApi(DeadLettersApi, PrivacyApi, Protocol):
     """A CartRef says either customer_id or token, else `request.invalid`. Another customer's cart is not found."""
 
     name: str

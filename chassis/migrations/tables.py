@@ -13,3 +13,12 @@ def create_chassis_tables() -> None:
 def create_saga_tables() -> None:
     """For a service that drives sagas."""
     tables.saga_metadata.create_all(op.get_bind())
+
+
+def create_privacy_tables() -> None:
+    """For a service that keeps something about customers."""
+    tables.privacy_metadata.create_all(op.get_bind())
+
+
+def drop_privacy_tables() -> None:
+    tables.privacy_metadata.drop_all(op.get_bind())

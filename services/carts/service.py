@@ -17,6 +17,7 @@ from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.leases import take_lease
+from chassis.privacy import PrivacyOperations, require_staying
 from chassis.provide import provided
 from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
@@ -29,6 +30,7 @@ from contracts.orders import SagasForgotten
 from services.carts import store
 from services.carts.domain import MAX_LINES, TooManyLines, is_id, merged, put, without
 from services.carts.models import Base
+from services.carts.privacy import KINDS
 
 SWEEP_LOOK_S = 10
 SWEEP_BATCH, SWEEP_BATCHES = 500, 20
@@ -43,12 +45,13 @@ class CartSettings(Message):
     cart_sweep_s: Annotated[int, msgspec.Meta(ge=1)]
 
 
-class CartsService(DeadLetterOperations):
+class CartsService(DeadLetterOperations, PrivacyOperations):
     name = "carts"
+    kinds = KINDS
 
     call = provided(Call, CallContext(CartsApi))
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner()
+    pruner = Pruner(kinds=KINDS)
     settings = provided(CartSettings, Settings(CartSettings))
 
     @rpc
@@ -69,6 +72,7 @@ class CartsService(DeadLetterOperations):
     def put_item(self, cart: CartRef, sku: Sku, quantity: CartQuantity, *, key: str) -> Cart:
         self._require_own(cart)
         session, whose = self.db.session, cart.customer_id
+        require_staying(session, whose)
         found = store.locked_or_new(session, whose) if whose and quantity else store.locked(session, cart)
         if found is not None:
             try:
@@ -82,6 +86,7 @@ class CartsService(DeadLetterOperations):
         ours = CartRef(customer_id=customer_id)
         self._require_own(ours)
         session = self.db.session
+        require_staying(session, customer_id)
         guests = store.locked(session, CartRef(token=token))
         if guests is None:
             return store.view(session, ours)

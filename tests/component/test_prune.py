@@ -23,7 +23,7 @@ def db(sessions):
 
 def pruner(db, forgotten=SagasForgotten, **config):
     made = Pruner(forgotten)
-    made.container = SimpleNamespace(config=config)
+    made.container = SimpleNamespace(config=config, service_name="orders")
     made.setup()
     made.sessions = db
     return made

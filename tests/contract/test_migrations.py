@@ -7,6 +7,7 @@ from sqlalchemy import CheckConstraint, create_engine, inspect
 
 from chassis import tables
 from chassis.db import Database
+from chassis.privacy import PrivacyOperations
 from chassis.saga_engine import Sagas
 from tests.contract.services import SERVICES, service_class
 
@@ -34,7 +35,8 @@ def metadata_of(service):
     parts = list(vars(service_class(service)).values())
     models = next(part for part in parts if isinstance(part, Database)).declarative_base.metadata
     sagas = [tables.saga_metadata] if any(isinstance(part, Sagas) for part in parts) else []
-    return [models, tables.metadata, *sagas]
+    people = [tables.privacy_metadata] if issubclass(service_class(service), PrivacyOperations) else []
+    return [models, tables.metadata, *sagas, *people]
 
 
 def modelled(name, kind, _parents):
