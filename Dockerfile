@@ -1,6 +1,7 @@
 # An image for each program, which holds that program alone:
 #
 #   docker build --build-arg SERVICE=orders .                       a service
+#   docker build --build-arg SERVICE=support --build-arg EXTRA=,meaning .   with an extra that it can do without
 #   docker build --build-arg SERVICE=gateway --target gateway .
 #   docker build --build-arg SERVICE=acquirer --target sandbox .    carrier or bank
 #
@@ -8,11 +9,12 @@
 
 FROM python:3.11-slim-bookworm AS packages
 ARG SERVICE
+ARG EXTRA=
 WORKDIR /build
 COPY pyproject.toml setup.cfg requirements.lock ./
 # What setup.cfg says that this program needs, in the versions of the lock.
 RUN python -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --constraint requirements.lock ".[$SERVICE,postgresql]"
+    && /venv/bin/pip install --no-cache-dir --constraint requirements.lock ".[$SERVICE,postgresql$EXTRA]"
 
 FROM python:3.11-slim-bookworm AS base
 COPY --from=packages /venv /venv

@@ -5,7 +5,8 @@
 # make test    the tests, with a broker and a PostgreSQL of their own     ARGS="-k barrier"     make test-all: with larger bounds
 # make chaos   processes are killed and stopped while customers buy; then all is counted     SECONDS SEED DB KEEP
 # make support-eval   how well questions of strangers are understood     ARGS="--dev --missed"
-.PHONY: run demo status stop scale restart ops clean check test test-all chaos bench support-eval
+# make support-teach   what texts mean is learned anew, after phrases or articles were changed
+.PHONY: run demo status stop scale restart ops clean check test test-all chaos bench support-eval support-teach
 
 run:    ; @scripts/python -m scripts.up
 demo:   ; @scripts/python -m scripts.up --demo
@@ -20,4 +21,5 @@ test:   ; @scripts/python -m scripts.testbed $(ARGS)
 test-all: ; @scripts/python -m scripts.testbed --everything
 chaos:  ; @scripts/python -m tests.chaos
 support-eval: ; @scripts/python -m tests.support.evaluate $(ARGS)
+support-teach: ; @scripts/python -m services.support.teaching
 bench:  ; @scripts/python -m bench $(ARGS)

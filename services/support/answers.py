@@ -1,8 +1,8 @@
 """Understands what somebody writes and finds the article that answers it, without a language model.
 
-Intents: a linear classifier over words and pieces of words, taught by the phrases in data/phrases. Articles: BM25 over
-their texts and the phrases of their topics, to which the classifier's opinion is added. Both say which terms spoke for
-what they found.
+Intents: a linear classifier over words and pieces of words, taught by the phrases in data/phrases; where the extra is
+installed, what the text means (meaning.py) speaks beside it. Articles: BM25 over their texts and the phrases of their
+topics, to which the reading's opinion is added. Both say which terms spoke for what they found.
 """
 
 import json
@@ -17,6 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.svm import LinearSVC
 
 from chassis.types import Message
+from services.support.meaning import Meaning
 from services.support.terms import LONGEST, features, terms
 from services.support.turns import Guess, Hit, Reading
 
@@ -42,33 +43,40 @@ class Thresholds(Message):
 
 
 class Classifier:
-    """Of one language. Deterministic: the same phrases teach the same."""
+    """Of one language. Deterministic: the same phrases teach the same. Its words' margins and what a text means are
+    opinions; a softmax of their weighted sum is how likely each intent is."""
 
-    SHARPNESS = 4.0
-    """Margins are made likelihoods by a softmax of this sharpness."""
+    WORDS, MEANING = 5.0, 0.7
+    REFUSAL = 2.0
+    """So much likelier what is refused is taken to be: nobody can write down all that might be asked for."""
 
-    def __init__(self, phrases: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, phrases: Mapping[str, Sequence[str]], meaning: Meaning | None = None) -> None:
         labelled = [(phrase, label) for label, all_of_it in phrases.items() for phrase in all_of_it]
         self._vectorizer = TfidfVectorizer(analyzer=features, sublinear_tf=True, dtype=np.float32)
         vectors = self._vectorizer.fit_transform([phrase for phrase, _ in labelled])
         self._model = LinearSVC(C=0.7, class_weight="balanced", random_state=0)
         self._model.fit(vectors, [label for _, label in labelled])
         self._names = self._vectorizer.get_feature_names_out()
+        self._intents = self._model.classes_.tolist()
+        self._leaning = np.log([self.REFUSAL if intent in REFUSED else 1.0 for intent in self._intents])
+        self._meaning = meaning
 
     def guesses(self, text: str, limit: int = 3) -> list[Guess]:
         """The likeliest intents, the best first."""
         vector = self._vectorizer.transform([text])
-        margins = self._model.decision_function(vector)[0] * self.SHARPNESS
-        likely = np.exp(margins - margins.max())
+        spoken = self.WORDS * self._model.decision_function(vector)[0] + self._leaning
+        if self._meaning is not None:
+            spoken += self.MEANING * self._meaning.speaks_for(text, self._intents)
+        likely = np.exp(spoken - spoken.max())
         likely /= likely.sum()
-        best = np.argsort(-likely)[:limit]
+        best = np.argsort(-likely, kind="stable")[:limit]
         return [self._guess(vector, int(index), float(likely[index])) for index in best]
 
     def _guess(self, vector: Any, index: int, confidence: float) -> Guess:
         weights = vector.data * self._model.coef_[index][vector.indices]
         ranked = [(weight, self._names[term]) for weight, term in zip(weights, vector.indices, strict=True)]
         told = [name for weight, name in sorted(ranked, reverse=True) if weight > 0 and name[0] not in "~<"]
-        return Guess(intent=str(self._model.classes_[index]), confidence=round(confidence, 4), terms=told[:5])
+        return Guess(intent=self._intents[index], confidence=round(confidence, 4), terms=told[:5])
 
 
 class Index:
@@ -119,11 +127,15 @@ class Answers:
         articles: Iterable[Text],
         phrases: Mapping[str, Mapping[str, Sequence[str]]],
         thresholds: Thresholds | None = None,
+        meaning: Meaning | None = None,
     ) -> None:
         self._thresholds = thresholds or Thresholds()
         self._phrases = phrases
+        self.goes_by_meaning = meaning is not None
         texts = list(articles)
-        self._classifiers = {language: Classifier(taught(phrases[language], texts, language)) for language in phrases}
+        self._classifiers = {
+            language: Classifier(taught(phrases[language], texts, language), meaning) for language in phrases
+        }
         self.index(texts)
 
     def index(self, articles: Iterable[Text]) -> None:
@@ -139,11 +151,14 @@ class Answers:
         guesses = self._classifiers[language].guesses(text)
         return Reading(guesses=guesses, known=guesses[0].confidence >= self._thresholds.known)
 
-    def find(self, text: str, language: str, intent: str | None = None, limit: int = 3) -> list[Hit]:
-        """Articles for a text, the best first; `intent`, a topic, speaks for its article."""
+    def find(
+        self, text: str, language: str, intent: str | None = None, limit: int = 3, reading: Reading | None = None
+    ) -> list[Hit]:
+        """Articles for a text, the best first; `intent`, a topic, speaks for its article, and so does the text's
+        `reading`, without which it is read anew."""
         index = self._indexes[language]
         asked, scores = index.scores(text)
-        opinion = {guess.intent: guess.confidence for guess in self._classifiers[language].guesses(text, 10)}
+        opinion = {guess.intent: guess.confidence for guess in (reading or self.read(text, language)).guesses}
         if intent is not None:
             opinion[intent] = max(1.0, opinion.get(intent, 0.0))
         believed = np.array([opinion.get(article.topic, 0.0) for article in index.articles])

@@ -1,11 +1,13 @@
 """The answers of this process: learned once, off the hub, and indexed anew when an article was edited."""
 
 import time
+from functools import partial
 from logging import getLogger
 
 from nameko.extensions import DependencyProvider
 
 from chassis.offhub import Prepared, off_hub
+from services.support import meaning
 from services.support.answers import Answers, Text, articles_of_the_house, phrases_of_the_house
 from services.support.turns import Hit, Reading
 
@@ -19,7 +21,8 @@ class Learned(DependencyProvider):
     """Worker attribute: itself, which reads and finds as `Answers` does. A call that comes before it has learned waits
     for that, as long as its deadline lets it, at most PATIENCE_S; then it is Unavailable, with nothing done.
 
-    `support_learn_at_start`: otherwise it learns when it is asked first.
+    `support_learn_at_start`: otherwise it learns when it is asked first. `support_meaning`: it goes by what texts mean
+    too, if the extra is installed; reading then takes some milliseconds, and is done off the hub.
     """
 
     def __init__(self) -> None:
@@ -37,11 +40,14 @@ class Learned(DependencyProvider):
 
     def read(self, text: str, language: str) -> Reading:
         """See Answers."""
-        return self._learned().read(text, language)
+        answers = self._learned()
+        return off_hub(answers.read, text, language) if answers.goes_by_meaning else answers.read(text, language)
 
-    def find(self, text: str, language: str, intent: str | None = None, limit: int = 3) -> list[Hit]:
+    def find(
+        self, text: str, language: str, intent: str | None = None, limit: int = 3, reading: Reading | None = None
+    ) -> list[Hit]:
         """See Answers."""
-        return self._learned().find(text, language, intent, limit)
+        return self._learned().find(text, language, intent, limit, reading or self.read(text, language))
 
     def is_of(self, stamp: object) -> bool:
         """Whether the articles of this stamp are the ones that are indexed, or nothing is, because nobody asked yet."""
@@ -59,11 +65,13 @@ class Learned(DependencyProvider):
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            self._answers.prepare(_learn)
+            self._answers.prepare(partial(_learn, self.container.config["support_meaning"]))
 
 
-def _learn() -> Answers:
+def _learn(by_meaning: bool) -> Answers:
     began = time.monotonic()
-    answers = Answers(articles_of_the_house(), phrases_of_the_house())
-    log.info("learned to answer", extra={"took_s": round(time.monotonic() - began, 1)})
+    meant = meaning.of_the_house() if by_meaning else None
+    answers = Answers(articles_of_the_house(), phrases_of_the_house(), meaning=meant)
+    took = round(time.monotonic() - began, 1)
+    log.info("learned to answer", extra={"took_s": took, "by_meaning": answers.goes_by_meaning})
     return answers

@@ -10,8 +10,8 @@ import rjieba
 import Stemmer
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+|\?")
-_ORDER = re.compile(r"(?<![a-z0-9-])(?=[a-z]*[0-9])[0-9a-f]{8,32}(?![a-z0-9-])|(?<![a-z0-9-])o-[0-9a-f]{6,}")
-_SKU = re.compile(r"(?<![a-z0-9-])[a-z]{2,}(?:-[a-z0-9]+)*-[0-9]+(?![a-z0-9-])")
+_ORDER = re.compile(r"(?<![a-z0-9-])(?=[a-z]*[0-9])[0-9a-f]{8,32}(?![a-z0-9-])|(?<![a-z0-9-])o-[0-9a-f]{6,}", re.I)
+_SKU = re.compile(r"(?<![a-z0-9-])[a-z]{2,}(?:-[a-z0-9]+)*-[0-9]+(?![a-z0-9-])", re.I)
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _stem = Stemmer.Stemmer("english").stemWord
 _simplified = opencc.OpenCC("t2s").convert
@@ -84,6 +84,11 @@ def normal(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text[:LONGEST]).lower().replace("\u2019", "'")
     folded = _SKU.sub(" articlenumber ", _ORDER.sub(" ordernumber ", folded))
     return str(_simplified(folded)) if _HAN.search(folded) else folded
+
+
+def prose(text: str) -> str:
+    """A text as it was written, without the numbers of orders and articles, and without halves of characters."""
+    return _SKU.sub("", _ORDER.sub("", text[:LONGEST])).encode(errors="ignore").decode()
 
 
 def words(text: str) -> list[str]:

@@ -43,8 +43,11 @@ class Answers(Protocol):
         """What somebody wants by a text."""
         ...
 
-    def find(self, text: str, language: str, intent: str | None = None, limit: int = 3) -> list[Hit]:
-        """Articles for a text, the best first; `intent` (a topic's id) speaks for its article."""
+    def find(
+        self, text: str, language: str, intent: str | None = None, limit: int = 3, reading: Reading | None = None
+    ) -> list[Hit]:
+        """Articles for a text, the best first; `intent` (a topic's id) speaks for its article, and so does how the text
+        was read, if it was."""
         ...
 
 

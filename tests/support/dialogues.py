@@ -79,7 +79,9 @@ class FakeAnswers:
                 return intent
         return self.turn.get("intent")
 
-    def find(self, text: str, language: str, intent: str | None = None, limit: int = 3) -> list[Hit]:
+    def find(
+        self, text: str, language: str, intent: str | None = None, limit: int = 3, reading: Reading | None = None
+    ) -> list[Hit]:
         topic = self.turn.get("finds", intent)
         if topic is None:
             return [Hit(topic="cart", language=language, title="", text="", score=0.1, terms=[], sure=False)]

@@ -1,5 +1,5 @@
 """How well questions of strangers are understood: `make support-eval`, or with `--dev` on the questions that the
-thresholds were chosen by.
+thresholds were chosen by. Once by words alone, and once by what texts mean too, if the extra is installed.
 
 The questions in tests/support/questions were written from the list of topics alone, without sight of articles and
 training phrases. The figures that count are those of a file's first run; they are kept in docs/support.md.
@@ -8,9 +8,11 @@ training phrases. The figures that count are those of a file's first run; they a
 import json
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from services.support import meaning
 from services.support.answers import REFUSED, Answers, articles_of_the_house, phrases_of_the_house
 
 QUESTIONS = Path(__file__).parent / "questions"
@@ -44,7 +46,7 @@ def measure(answers: Answers, questions: list[dict[str, Any]], language: str, to
         wanted = question["intents"]
         reading = answers.read(question["text"], language)
         first = reading.guesses[0].intent
-        hits = answers.find(question["text"], language, limit=1)
+        hits = answers.find(question["text"], language, limit=1, reading=reading)
         refuses = first in REFUSED or not (reading.known or (hits and hits[0].sure))
         if wanted[0] in REFUSED:
             figures.note("refused", refuses)
@@ -60,18 +62,21 @@ def measure(answers: Answers, questions: list[dict[str, Any]], language: str, to
 
 
 def main(names: list[str], verbose: bool) -> int:
-    articles = articles_of_the_house()
-    answers, good = Answers(articles, phrases_of_the_house()), True
-    for name in names:
+    articles, phrases = articles_of_the_house(), phrases_of_the_house()
+    ways = {"words": Answers(articles, phrases)}
+    if meant := meaning.of_the_house():
+        ways["words and meaning"] = Answers(articles, phrases, meaning=meant)
+    good = True
+    for name, (way, answers) in product(names, ways.items()):
         questions = json.loads((QUESTIONS / f"{name}.json").read_text())
         figures = measure(answers, questions, name[:2], {article.topic for article in articles})
-        print(f"\n{name}: {len(questions)} questions")
+        print(f"\n{name}, by {way}: {len(questions)} questions")
         for each, goal in GOALS.items():
             print(f"  {each:13} {figures.share(each):6.1%} of {figures.of[each]:3}   goal {goal:.0%}")
-        print("  most confused (wanted, understood):")
-        for (wanted, understood), count in figures.confused.most_common(MOST_CONFUSED):
-            print(f"    {count:3}  {wanted:20} {understood}")
         if verbose:
+            print("  most confused (wanted, understood):")
+            for (wanted, understood), count in figures.confused.most_common(MOST_CONFUSED):
+                print(f"    {count:3}  {wanted:20} {understood}")
             print(*figures.missed, sep="\n")
         good = good and figures.reached()
     return 0 if good else 1

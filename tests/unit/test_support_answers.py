@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rapidfuzz import fuzz, process
 
@@ -18,11 +19,24 @@ ARTICLES, PHRASES = articles_of_the_house(), phrases_of_the_house()
 TOPICS = [each.topic for each in ARTICLES if each.language == "en"]
 
 
+class Means:
+    """Takes every text to speak for one intent, and remembers what it was asked."""
+
+    def __init__(self, intent):
+        self.intent, self.asked = intent, []
+
+    def speaks_for(self, text, intents):
+        self.asked.append(text)
+        return np.array([10.0 * (each == self.intent) for each in intents])
+
+
+FEW = {language: {label: texts[::10] for label, texts in PHRASES[language].items()} for language in LANGUAGES}
+
+
 @pytest.fixture(scope="module")
 def small():
     """Answers that learned from a tenth, for what does not depend on how much was learned."""
-    few = {language: {label: texts[::10] for label, texts in PHRASES[language].items()} for language in LANGUAGES}
-    return Answers(ARTICLES, few)
+    return Answers(ARTICLES, FEW)
 
 
 def questions(name):
@@ -102,6 +116,40 @@ def test_a_reading_says_how_sure_it_is_and_by_which_terms(small):
     assert 0 < sum(each.confidence for each in reading.guesses) <= 1
     cancels = next(each for each in reading.guesses if "cancel" in each.intent)
     assert "cancel" in cancels.terms
+
+
+def test_what_a_text_means_speaks_beside_its_words():
+    few = {label: PHRASES["en"][label][:8] for label in ("cart", "refund_time", "receipt")}
+    text = few["cart"][0]
+    assert Classifier(few).guesses(text)[0].intent == "cart"
+    assert Classifier(few, Means("receipt")).guesses(text)[0].intent == "receipt"
+    unheard = "zzzzzz"
+    assert Classifier(few, Means("cart")).guesses(unheard)[0].intent == "cart"
+    assert Classifier(few, Means("refund_time")).guesses(unheard)[0].intent == "refund_time"
+
+
+def test_what_is_refused_is_taken_for_twice_as_likely_as_it_looks():
+    class Even(Classifier):
+        REFUSAL = 1.0
+
+    few = {label: PHRASES["en"][label][:8] for label in ("cart", "receipt", "legal")}
+    looks, taken = (
+        {guess.intent: guess.confidence for guess in kind(few).guesses("is it legal to keep a cart")}
+        for kind in (Even, Classifier)
+    )
+    assert taken["legal"] / taken["cart"] == pytest.approx(2.0 * looks["legal"] / looks["cart"], rel=0.01)
+    assert taken["receipt"] / taken["cart"] == pytest.approx(looks["receipt"] / looks["cart"], rel=0.01)
+
+
+def test_a_text_that_was_read_is_not_read_again_to_find_its_article():
+    means = Means("refund_time")
+    answers = Answers(ARTICLES, FEW, meaning=means)
+    reading = answers.read("when", "en")
+    hits = answers.find("when", "en", reading=reading)
+    assert means.asked == ["when"]
+    assert hits[0].topic == "refund_time"
+    assert answers.find("when", "en") == hits  # without a reading it reads by itself
+    assert means.asked == ["when", "when"]
 
 
 def test_a_found_article_says_by_which_terms(small):

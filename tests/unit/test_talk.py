@@ -138,7 +138,7 @@ class Chance:
     def read(self, text, language):
         return Reading(guesses=[Guess(intent=self.intent, confidence=0.9)], known=self.intent != "unknown")
 
-    def find(self, text, language, intent=None, limit=3):
+    def find(self, text, language, intent=None, limit=3, reading=None):
         said = Hit(
             topic="cart", language=language, title="Cart", text="It is.", score=1.0, terms=[], sure=intent is not None
         )

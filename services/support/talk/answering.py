@@ -32,7 +32,7 @@ def quoted(text: str, words: int, language: str) -> str:
 
 def from_article(case: Case, answers: Answers, text: str, reading: Reading, intent: str | None) -> Part:
     """What the article says; or that it is not known, and a person is offered."""
-    hits = answers.find(text, case.words.language, intent if intent in TOPICS else None)
+    hits = answers.find(text, case.words.language, intent if intent in TOPICS else None, reading=reading)
     best = next((hit for hit in hits if hit.sure), None)
     if best is not None:
         return Part(text=quoted(best.text, case.settings.quote_words, best.language), sources=[_source(best)])
