@@ -1,6 +1,7 @@
 """A turn of a conversation: what was said and answered, and all that follows from it, in one transaction."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Row
@@ -21,8 +22,8 @@ def asks_the_assistant(row: Row[Any]) -> bool:
     return row.status not in WITH_PEOPLE and not (row.status == "solved" and row.handed_over_at is not None)
 
 
-def turn_of(session: Session, row: Row[Any], text: str) -> Turn:
-    """What the assistant is given of a conversation and a cleaned message."""
+def turn_of(session: Session, row: Row[Any], text: str, before: int = 0) -> Turn:
+    """What the assistant is given of a conversation and a cleaned message; `before`: so many earlier ones with it."""
     return Turn(
         text=text,
         language=kept(language_of(text), row.language, text),
@@ -34,7 +35,15 @@ def turn_of(session: Session, row: Row[Any], text: str) -> Turn:
             OpenAction(id=each.id, kind=each.kind, order_id=each.order_id, summary=each.summary)
             for each in actions.open_in(session, row.id)
         ],
+        before=_said_before(session, row, before) if before else [],
     )
+
+
+def _said_before(session: Session, row: Row[Any], limit: int) -> list[str]:
+    """The customer's latest messages, without what they said when an address was talked of."""
+    told = [*store.messages(session, row.id, 2 * limit), None]
+    said = [(each.text, answer and answer.intent) for each, answer in pairwise(told) if each.sender == "customer"]
+    return [text for text, intent in said if intent != "do_change_address"][-limit:]
 
 
 def require_room(session: Session, row: Row[Any]) -> None:
