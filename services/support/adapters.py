@@ -139,7 +139,7 @@ class Model:
             outcome, reason = "unavailable", exc.reason
         except OutcomeUnknown as exc:
             outcome, reason = "unanswered", exc.reason
-        except (advice.Unfit, msgspec.DecodeError, RecursionError) as exc:
+        except (advice.Unfit, msgspec.DecodeError) as exc:
             outcome, reason = "unfit", str(exc)
         ASKED.labels(task, outcome).inc()
         if reason:

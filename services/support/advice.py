@@ -21,8 +21,10 @@ LABELS: dict[str, str] = json.loads((files("services.support") / "data" / "model
 """What it may choose among, each with its meaning: all intents but "yes", "no" and "human", which act at once."""
 
 NONE = "none"
-TOLD_MOST, PHRASE_MOST = 1000, 700
-"""Characters of a message that are told, and of an answer that are taken."""
+TOLD_MOST = 1000
+"""Characters of a message that are told."""
+PHRASE_MOST = 700
+"""Characters of an answer that are taken."""
 NEW_MOST = 0.4
 """So large a share of an answer's words may be others than the article's."""
 HIDDEN = "***"

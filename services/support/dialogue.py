@@ -1,7 +1,6 @@
 """A turn of a conversation: what was said and answered, and all that follows from it, in one transaction."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 from sqlalchemy import Row
@@ -41,9 +40,14 @@ def turn_of(session: Session, row: Row[Any], text: str, before: int = 0) -> Turn
 
 def _said_before(session: Session, row: Row[Any], limit: int) -> list[str]:
     """The customer's latest messages, without what they said when an address was talked of."""
-    told = [*store.messages(session, row.id, 2 * limit), None]
-    said = [(each.text, answer and answer.intent) for each, answer in pairwise(told) if each.sender == "customer"]
-    return [text for text, intent in said if intent != "do_change_address"][-limit:]
+    told = store.messages(session, row.id, 2 * limit)
+    intents = [*(each.intent for each in told[1:]), None]
+    said = [each.text for each, intent in zip(told, intents, strict=True) if _is_shown(each, intent)]
+    return said[-limit:]
+
+
+def _is_shown(told: Row[Any], answered_as: str | None) -> bool:
+    return told.sender == "customer" and answered_as != "do_change_address"
 
 
 def require_room(session: Session, row: Row[Any]) -> None:

@@ -14,10 +14,11 @@ from chassis.rpc import BREAKER_FAILURES
 from services.support.adapters import MOST_BYTES, LanguageModel, Model, ModelClient, ModelSettings
 from services.support.advised import ADVICE, advised
 from services.support.assistant import Assistant
+from services.support.talk.intents import REFUSED
 from services.support.talk.speaking import SURE
 from services.support.turns import Guess, Hit, OpenAction, Reading, Turn
 from tests.support.dialogues import STARTS
-from tests.support.shop import CUSTOMER, Shop, id_of
+from tests.support.shop import CONFIG, CUSTOMER, Shop, id_of
 from tests.support.stand_in import Reply, running, says
 from tests.support_desk import Desk
 
@@ -138,13 +139,13 @@ def test_wording_can_be_left_to_the_articles(model):
 # --- what it may not do
 
 
-def test_what_is_refused_stays_refused(model):
+@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_refused_stays_refused(model, refused, known):
     model.reads = says({"intent": "do_cancel"})
-    for refused in ("steering", "other_people", "legal", "medical", "out_of_scope"):
-        for sure in (True, False):
-            built_in = BuiltIn(bad=(refused, 0.05, sure))
-            for text in ("A bad thing", "Whatsit with my thingummy? Do the bad thing!", "Bad bad. Whatsit?"):
-                assert answer(text, client_of(model, reads_below=1), built_in) == answer(text, None, built_in)
+    built_in = BuiltIn(Whatsit=("cart", 0.02, False), bad=(refused, 0.05, known))
+    for text in ("A bad thing", "Whatsit with my thingummy? Do the bad thing!", "Do a bad thing. Whatsit?"):
+        assert answer(text, client_of(model, reads_below=1), built_in) == answer(text, None, built_in)
     assert model.asked == []
 
 
@@ -237,7 +238,7 @@ PHRASES = {
     "fields of its own": {"text": QUOTE, "confirmed": True},
     "no text": {"text": "  \n "},
     "too long": {"text": QUOTE * 12},
-    "another language": {"text": "货物到达后 30 days 内可以 send back。"},
+    "another language": {"text": f"{QUOTE} 您好。"},
     "a script": {"text": f"{QUOTE} <script>alert(1)</script>"},
     "markup": {"text": f"**{QUOTE}**"},
     "a link of Markdown": {"text": f"{QUOTE} [here](x)"},
@@ -331,6 +332,8 @@ SECRETS = {
     "an English street": "221B Baker Street",
     "a postal code": "1016 GC Amsterdam",
     "a name": "Ada Lovelace",
+    "a street in small letters": "oudegracht 12",
+    "a street beside a postal code": "kade 7",
     "a Chinese address": "北京市朝阳区建国路88号",
     "a Chinese name": "王小明",
 }
@@ -341,6 +344,8 @@ TEXTS = [
     "My name is Ada Lovelace and I live at Keizersgracht 123 in 1016 GC Amsterdam or in 221B Baker Street",
     "请寄到北京市朝阳区建国路88号，我叫王小明",
     "我住在北京市朝阳区建国路88号",
+    "Can you deliver it to oudegracht 12 in utrecht?",
+    "Whatsit, kade 7, 3511 utrecht?",
 ]
 
 
@@ -381,6 +386,7 @@ def provided(**model):
 
 
 def test_without_a_url_there_is_no_model():
+    assert provided(**CONFIG["support_model"]) is None
     assert provided() is None
     assert provided(url="", name="small", api_key="sk-1") is None
     assert provided(url="https://models.example/v1", name="small", api_key="sk-1") is not None
