@@ -61,8 +61,8 @@ def support(model, migrated_config, tmp_path):
             wait_until(answers, 120)
             yield proxy
     finally:
-        process.terminate()
-        process.wait(60)
+        process.kill()
+        process.wait()
 
 
 def said(exchange):
