@@ -145,6 +145,7 @@ class Desk:
             db=database,
             call=Call(trace_id="t", caller=caller),
             settings=msgspec.structs.replace(SETTINGS, **settings),
+            model=None,
             orders=self.orders,
             accounts=self.accounts,
             notifications=self.notifications,

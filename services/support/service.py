@@ -48,6 +48,8 @@ from contracts.support import (
 from contracts.transactions import TransactionsApi
 from contracts.users import UsersApi
 from services.support import actions, dialogue, handing, store, views, words
+from services.support.adapters import LanguageModel
+from services.support.advised import advised
 from services.support.assistant import Assistant
 from services.support.desk import DeskDoors
 from services.support.domain import ENDED, GUEST, SupportSettings, subject_from
@@ -83,6 +85,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
     relay = Relay()
     settings = provided(SupportSettings, Settings(SupportSettings))
     answers = Learned()
+    model = LanguageModel()
 
     orders: OrdersApi = remote(OrdersApi)
     accounts: AccountsApi = remote(AccountsApi)
@@ -144,7 +147,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
                 if known is not None:
                     return known
                 self._require_may_say(session, row)
-                turn = dialogue.turn_of(session, row, heard)
+                turn = dialogue.turn_of(session, row, heard, self.model.settings.messages if self.model else 0)
             said = self._ask(turn) if dialogue.asks_the_assistant(row) else None
             try:
                 return self._write(who, row, turn, said, claimed, asked)
@@ -225,7 +228,8 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
     def _ask(self, turn: Turn) -> Answer:
         """The assistant, who asks other services; what it cannot know now it says."""
         try:
-            return Assistant(as_customer(self, turn.customer_id), self.answers).respond(turn)
+            answers = advised(self.answers, self.model, turn)
+            return Assistant(as_customer(self, turn.customer_id), answers).respond(turn)
         except Failure as exc:
             log.warning("the assistant found no answer", extra={"reason": str(exc)})
             text = words.said("not_reached", turn.language)

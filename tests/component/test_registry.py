@@ -490,6 +490,7 @@ SECRETS = {
     "CARRIER_HOOK_SECRET": "{}",
     "BANK_HOOK_SECRET": "{}",
     "OPERATOR_PASSWORD": "{}",
+    "SUPPORT_MODEL_KEY": "{}",
     "SMTP_URL": "smtp://shop:{}@127.0.0.1:587",
     **{f"{service.upper()}_DB": "postgresql+psycopg2://me:{}@127.0.0.1/db?password={}" for service in SERVICES},
 }
