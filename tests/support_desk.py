@@ -200,7 +200,7 @@ class Desk:
         return [(each.sender, each.text) for each in self.shown(conversation).messages]
 
 
-def fact(kind: type, **values: Any) -> Any:
+def fact(kind: Any, /, **values: Any) -> Any:
     """An event about Ada's order, of now."""
     known = dict(
         event_id=uuid.uuid4().hex,
@@ -212,4 +212,4 @@ def fact(kind: type, **values: Any) -> Any:
         email="ada@rialto.example",
         name="Ada",
     )
-    return kind(**{**known, **values})
+    return kind(**{**{name: known[name] for name in known if name in kind.__struct_fields__}, **values})

@@ -12,7 +12,14 @@ from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.tables import inbox, outbox
 from chassis.types import Caller, Money
 from contracts.amendments import Exchange, Return
-from contracts.orders import ExchangeSettled, OrderCancelled, OrderChanged, OrderRejected, ReturnSettled
+from contracts.orders import (
+    AmendmentFailed,
+    ExchangeSettled,
+    OrderCancelled,
+    OrderChanged,
+    OrderRejected,
+    ReturnSettled,
+)
 from contracts.support import NewArticle, Who
 from services.support import articles, handing, store
 from services.support.answers import articles_of_the_house
@@ -822,6 +829,35 @@ def test_a_change_that_is_not_begun_is_not_ended_by_another_one(desk):
     there = msgspec.structs.replace(changed().shipping_address, line1="9 Elsewhere")
     hear(desk.service.on_order_changed, changed(shipping_address=there))
     assert desk.action(conversation, action.id).status == "done"
+
+
+@pytest.mark.parametrize("answer", [OutcomeUnknown("orders", "silent"), Answered(id=ORDER, status="confirmed")])
+def test_a_change_ends_its_action_by_the_key_that_it_was_asked_under(desk, answer):
+    conversation, action = begun(desk, "change_payment", answer, "change", payment_method={"type": "card"})
+    before = desk.action(conversation, action.id).status
+    hear(desk.service.on_order_changed, changed(key="another", amendment_id="m-1"))
+    failed = dict(kind="change", reason_code="payments.declined", message="Declined.")
+    hear(desk.service.on_amendment_failed, fact(AmendmentFailed, key="another", amendment_id="m-1", **failed))
+    assert desk.action(conversation, action.id).status == before
+    hear(desk.service.on_order_changed, changed(key=action.id, amendment_id="m-2"))
+    ended = desk.action(conversation, action.id)
+    assert (ended.status, ended.subject_id) == ("done", "m-2")
+
+
+def test_a_change_of_payment_that_is_not_begun_is_not_ended_by_an_event_without_a_key(desk):
+    silent = OutcomeUnknown("orders", "silent")
+    conversation, action = begun(desk, "change_payment", silent, "change", payment_method={"type": "card"})
+    hear(desk.service.on_order_changed, changed())
+    assert desk.action(conversation, action.id).status == "confirmed"
+
+
+def test_what_failed_is_known_by_the_key_that_it_was_asked_under(desk):
+    conversation, action = begun(desk)
+    failed = fact(
+        AmendmentFailed, amendment_id="m-1", kind="cancel", reason_code="x.y", message="Too late.", key=action.id
+    )
+    hear(desk.service.on_amendment_failed, failed)
+    assert desk.action(conversation, action.id).status == "refused"
 
 
 def test_what_is_older_than_an_offer_is_not_its_end(desk):
