@@ -4,6 +4,7 @@ import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import msgspec
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
@@ -13,6 +14,7 @@ from chassis.cursors import encode_cursor, read_cursor
 from chassis.db import WorkerDatabase, now
 from chassis.errors import ServiceError
 from chassis.leases import take_lease
+from chassis.offhub import off_hub
 from chassis.periodic import every
 from chassis.rpc import rpc, tuned
 from chassis.types import CUSTOMER, Caller
@@ -42,7 +44,7 @@ from contracts.support import (
 )
 from contracts.transactions import TransactionsApi
 from contracts.users import UsersApi
-from services.support import actions, clocks, offers, store, tickets, views, words
+from services.support import actions, clocks, offers, reports, store, tickets, views, words
 from services.support.acting import Acting
 from services.support.deeds import DEEDS
 from services.support.domain import SupportSettings
@@ -257,7 +259,19 @@ class DeskDoors(Acting):
         if not timedelta() < ends - begins <= LONGEST_REPORT:
             raise ServiceError("request.invalid", "Ask for 1 to 366 days, the first one first.", {"field": "until"})
         with self.db.read() as session:
-            return tickets.report(session, begins, ends, self.settings.support_desk)
+            counted = reports.counted(session, begins, ends)
+        return msgspec.structs.replace(counted, **reports.means(self._times(begins, ends)))
+
+    def _times(self, begins: datetime, ends: datetime) -> reports.Times:
+        times, after = reports.Times(), None
+        for _ in range(reports.PAGES):
+            with self.db.read() as session:
+                rows = reports.page(session, begins, ends, after)
+            times = off_hub(reports.added, times, rows, self.settings.support_desk)
+            if len(rows) < reports.PAGE:
+                break
+            after = (rows[-1].created_at, rows[-1].id)
+        return times
 
     @every("support_desk_every_s")
     def watch_promises(self) -> None:

@@ -11,7 +11,7 @@ from chassis.db import now, shift_clock
 from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.types import Caller, Money
 from contracts.support import Who
-from services.support import clocks, store
+from services.support import clocks, reports, store
 from services.support.models import Conversation, Reading
 from tests.support_desk import ADA, ORDER, Desk, proposal
 
@@ -411,6 +411,79 @@ def test_a_report_counts_what_was_handed_over_answered_and_solved(desk, eve):
     report = eve.report(today, today)
     assert (report.conversations, report.handed_over, report.deflected, report.solved) == (2, 1, 0, 1)
     assert (report.first_answer_met, report.first_answer_missed, report.solution_met) == (1, 0, 1)
+    assert 0 <= report.first_answer_s <= report.solution_s < 5
     assert (report.rating, report.ratings) == (5.0, 1)
     assert report.by_queue == {"en-orders": 1, "en-other": 1}
     assert code_of(eve.report, today, today - timedelta(days=1)) == "request.invalid"
+
+
+def report_of(desk, eve):
+    """Of all days that the tests work on."""
+    with desk.database.read() as session:
+        today = now(session).date()
+    return eve.report(today - timedelta(days=60), today)
+
+
+def test_the_days_in_which_it_was_solved_are_nobodys_time(desk, eve):
+    begun = waiting(desk)
+    eve.claim(begun.id, key=key())
+    shift_clock(MINUTE)
+    eve.reply(begun.id, "Here you are.", pending=False, key=key())
+    eve.solve(begun.id, key=key())
+    shift_clock(48 * HOUR)
+    desk.say(begun, "Not quite")
+    shift_clock(48 * HOUR + MINUTE)
+    eve.claim(begun.id, key=key())
+    eve.solve(begun.id, "Now it is.", key=key())
+    report = report_of(desk, eve)
+    assert (report.solved, report.solution_met, report.first_answer_met) == (1, 1, 1)
+    assert 118 <= report.solution_s <= 185  # a desk that closes for a minute a day
+    assert 58 <= report.first_answer_s <= 65
+
+
+@pytest.mark.parametrize(("after", "missed"), [(MINUTE, 0), (4 * HOUR, 1)])
+def test_what_is_solved_without_a_word_misses_its_first_answer_only_if_it_was_late(desk, eve, after, missed):
+    begun = waiting(desk)
+    shift_clock(after)
+    eve.claim(begun.id, key=key())
+    ticket = eve.solve(begun.id, key=key())
+    assert ticket.first_answer.met is (False if missed else None)
+    shift_clock(100 * HOUR)
+    report = report_of(desk, eve)
+    assert (report.first_answer_met, report.first_answer_missed, report.solved) == (0, missed, 1)
+
+
+def test_what_was_solved_without_a_word_and_is_opened_again_is_promised_anew(desk, eve):
+    begun = waiting(desk)
+    eve.claim(begun.id, key=key())
+    eve.solve(begun.id, key=key())
+    shift_clock(48 * HOUR)
+    desk.say(begun, "What did you do?")
+    (ticket,) = eve.tickets().items
+    assert (ticket.first_answer.met, 9_900 <= seconds_until(desk, ticket.first_answer.due_at) <= 10_100) == (None, True)
+    eve.claim(begun.id, key=key())
+    eve.solve(begun.id, "This.", key=key())
+    assert report_of(desk, eve).solution_s < 5
+
+
+def test_what_is_late_and_unanswered_is_missed_and_what_waits_for_the_customer_is_not(desk, eve):
+    waiting(desk)
+    asked = waiting(desk)
+    eve.claim(asked.id, key=key())
+    eve.reply(asked.id, "Which one?", key=key())
+    shift_clock(200 * HOUR)
+    report = report_of(desk, eve)
+    assert (report.first_answer_met, report.first_answer_missed) == (1, 1)
+    assert (report.solution_met, report.solution_missed) == (0, 1)
+
+
+def test_a_report_reads_all_pages(desk, eve, monkeypatch):
+    monkeypatch.setattr(reports, "PAGE", 2)
+    for _ in range(5):
+        begun = waiting(desk)
+        eve.claim(begun.id, key=key())
+        eve.solve(begun.id, "Done.", key=key())
+    seen = []
+    monkeypatch.setattr(reports, "added", lambda times, rows, desk: seen.extend(row.id for row in rows) or times)
+    assert report_of(desk, eve).solved == 5
+    assert len(seen) == len(set(seen)) == 5
