@@ -410,9 +410,10 @@ class SupportApi(DeadLettersApi, Protocol):
         if there is a newer one."""
         ...
 
-    @refuses("support.article_not_found")
-    def vote(self, topic: Topic, language: Language, helpful: bool, *, key: str) -> None:
-        """Say whether an article helped."""
+    @refuses("support.article_not_found", "support.not_found")
+    def vote(self, who: Who, topic: Topic, language: Language, version: Sequence, helpful: bool, *, key: str) -> None:
+        """Say whether an article helped, in the version that was shown. One vote each, and the last word counts; a
+        guest votes by the token of a conversation."""
         ...
 
     def unanswered(self, language: Language | None = None, limit: Limit = 50) -> list[Unanswered]:

@@ -1000,3 +1000,47 @@ def test_articles_that_a_later_version_comes_with_are_kept_beside_those_that_wer
     assert staff.article("currency", "en").author == "sam"
     assert guest.article("currency", "en").author == "rialto"
     assert {each.author for each in guest.articles()} == {"rialto"}
+
+
+def votes(desk, topic="currency"):
+    """By version, the newest first: how many it helped, and how many not."""
+    return [(each.helpful, each.unhelpful) for each in desk.as_staff("sam").versions(topic, "en")]
+
+
+def two_versions(desk):
+    with desk.database.write() as session:
+        articles.keep(session, [each for each in articles_of_the_house() if each.topic == "currency"])
+    edited = NewArticle(title="Currencies", text="All prices are in euros now.")
+    desk.as_staff("sam").write_article("currency", "en", edited, 1, key="w")
+
+
+def test_a_customer_has_one_vote_for_each_version_and_the_last_word_counts(desk):
+    two_versions(desk)
+    ada, ben = desk.as_customer("ada"), desk.as_customer("ben")
+    for helpful in (True, True, False):
+        ada.vote(ADA, "currency", "en", 1, helpful, key=key())
+    assert votes(desk) == [(0, 0), (0, 1)]
+    ada.vote(ADA, "currency", "en", 2, True, key=key())
+    ben.vote(BEN, "currency", "en", 1, True, key=key())
+    assert votes(desk) == [(1, 0), (1, 1)]
+
+
+def test_of_many_votes_of_one_at_once_one_counts(desk):
+    two_versions(desk)
+    told = desk.at_once(*[lambda on: on.vote(ADA, "currency", "en", 1, True, key=key()) for _ in range(4)])
+    assert (told, votes(desk)) == ([None] * 4, [(0, 0), (1, 0)])
+
+
+def test_a_guest_votes_by_the_token_of_a_conversation(desk):
+    two_versions(desk)
+    nobody = desk.as_customer(None)
+    guest = Who(token=nobody.begin(Who(), "Hello", key="b").token)
+    for _ in range(2):
+        nobody.vote(guest, "currency", "en", 1, True, key=key())
+    assert votes(desk) == [(0, 0), (1, 0)]
+    refused("support.not_found", nobody.vote, Who(token="x" * 43), "currency", "en", 1, True, key=key())
+    refused("auth.forbidden", nobody.vote, Who(), "currency", "en", 1, True, key=key())
+    refused("auth.forbidden", nobody.vote, ADA, "currency", "en", 1, True, key=key())
+    refused("auth.forbidden", desk.as_customer("ben").vote, ADA, "currency", "en", 1, True, key=key())
+    refused("support.article_not_found", nobody.vote, guest, "currency", "en", 3, True, key=key())
+    assert votes(desk) == [(0, 0), (1, 0)]
