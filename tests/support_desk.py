@@ -29,7 +29,7 @@ SETTINGS = SupportSettings(
     support_reopen_s=604_800,
     support_claim_s=900,
     support_desk_every_s=10,
-    support_four_eyes_over_minor=20_000,
+    support_four_eyes_over_minor={"EUR": 20_000, "JPY": 30_000},
     support_desk=ALWAYS,
     support_promises={
         "low": Promise(first_s=20_000, solve_s=80_000),

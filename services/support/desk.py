@@ -47,7 +47,7 @@ from contracts.users import UsersApi
 from services.support import actions, clocks, offers, reports, store, tickets, views, words
 from services.support.acting import Acting
 from services.support.deeds import DEEDS
-from services.support.domain import SupportSettings
+from services.support.domain import SupportSettings, needs_two
 from services.support.masking import clean, masked
 from services.support.sidebar import Services, beside
 from services.support.turns import Proposal
@@ -92,7 +92,7 @@ class DeskDoors(Acting):
     def context(self, conversation_id: Id) -> Context:
         self.call.require_staff()
         with self.db.write() as session:
-            row = store.held(session, conversation_id)
+            row = self._held(session, conversation_id)
             store.note_reading(session, conversation_id, self.call.author())
             at, ticket = now(session), tickets.view(session, row)
             messages = views.messages(session, conversation_id, for_staff=True)
@@ -125,7 +125,7 @@ class DeskDoors(Acting):
     def claim(self, conversation_id: Id, *, key: str) -> Ticket:
         self.call.require_staff()
         session, length = self.db.session, timedelta(seconds=self.settings.support_claim_s)
-        tickets.claim(session, store.held(session, conversation_id), self.call.author(), length)
+        tickets.claim(session, self._held(session, conversation_id), self.call.author(), length)
         return tickets.shown(session, conversation_id)
 
     @command(retriable=True)
@@ -164,7 +164,7 @@ class DeskDoors(Acting):
     @command(retriable=True)
     def note(self, conversation_id: Id, text: Text, *, key: str) -> Said:
         self.call.require_staff()
-        session, row = self.db.session, store.held(self.db.session, conversation_id)
+        session, row = self.db.session, self._held(self.db.session, conversation_id)
         said = self._write_as_staff(row, text, note=True)
         return views.said(store.happening(session, said), for_staff=True)
 
@@ -183,7 +183,7 @@ class DeskDoors(Acting):
         self, conversation_id: Id, tags: Tags | None = None, priority: Priority | None = None, *, key: str
     ) -> Ticket:
         self.call.require_staff()
-        session, row = self.db.session, store.held(self.db.session, conversation_id)
+        session, row = self.db.session, self._held(self.db.session, conversation_id)
         store.change(session, row.id, tags=row.tags if tags is None else tags, priority=priority or row.priority)
         return tickets.shown(session, conversation_id)
 
@@ -219,7 +219,7 @@ class DeskDoors(Acting):
             return offered
 
     def _offer(self, session: Session, conversation_id: str, proposal: Proposal) -> Action:
-        author, row = self.call.author(), store.held(session, conversation_id)
+        author, row = self.call.author(), self._held(session, conversation_id)
         tickets.require_claimed(session, row, author)
         text = f"{proposal.summary} {words.said('confirm_here', row.language)}"
         told = store.tell(session, row.id, "message", author, sender="staff", text=text)
@@ -231,11 +231,13 @@ class DeskDoors(Acting):
         self.call.require_staff()
         author = self.call.author()
         with self.db.write() as session:  # its own id makes it happen once
-            row = store.held(session, conversation_id)
+            row = self._held(session, conversation_id)
             action = actions.of(session, row.id, action_id)
-            over = action.amount > self.settings.support_four_eyes_over_minor
-            if author == row.customer_id or (over and author == action.by):
+            two = needs_two(self.settings.support_four_eyes_over_minor, action.amount, action.currency)
+            if two and author == action.by:
                 raise ServiceError("support.same_person", "Somebody else of staff has to do this one.")
+            if two and action.by is None:
+                return views.action(actions.second(session, action, author), for_staff=True)
             actions.confirm(session, row, action_id, author, approved_by=author)
         self.drive(action_id)
         with self.db.read() as session:
@@ -298,8 +300,15 @@ class DeskDoors(Acting):
     def _mine(self, conversation_id: str) -> Row[Any]:
         """A held conversation that the caller has claimed."""
         self.call.require_staff()
-        row = store.held(self.db.session, conversation_id)
+        row = self._held(self.db.session, conversation_id)
         tickets.require_claimed(self.db.session, row, self.call.author())
+        return row
+
+    def _held(self, session: Session, conversation_id: str) -> Row[Any]:
+        """A held conversation that is not the caller's own, as a customer: nobody is staff to themselves."""
+        row = store.held(session, conversation_id)
+        if row.customer_id is not None and row.customer_id == self.call.author():
+            raise ServiceError("support.own_conversation", "This is your own conversation: a colleague looks after it.")
         return row
 
 

@@ -1,11 +1,13 @@
 """The rules of conversations: their states, queues, and what may be done when. Pure: no I/O."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 
 from chassis.errors import ServiceError
+from contracts.accounts import Currency
 from services.support.hours import Promises
 
 Seconds = Annotated[int, msgspec.Meta(ge=1)]
@@ -17,7 +19,7 @@ class SupportSettings(Promises):
     is tried before a person looks at it. `support_idle_s`: after it the assistant's conversation counts as solved.
     `support_reopen_s`: so long a solved one may be gone on with; then it is closed. `support_claim_s`: so long a
     claimed one is one person's. `support_desk_every_s`: how often claims and promises are looked at.
-    `support_four_eyes_over_minor`: above it a second person of staff does what the first proposed."""
+    `support_four_eyes_over_minor`: by currency; above it two of staff have an action done."""
 
     support_action_valid_s: Seconds
     support_action_attempts: Count
@@ -25,7 +27,7 @@ class SupportSettings(Promises):
     support_reopen_s: Seconds
     support_claim_s: Seconds
     support_desk_every_s: Seconds
-    support_four_eyes_over_minor: int
+    support_four_eyes_over_minor: dict[Currency, int]
 
 
 STATES: dict[str, frozenset[str]] = {
@@ -78,6 +80,11 @@ def queue_of(language: str, topic: str) -> str:
 def topic_of(queue: str) -> str:
     """The other way round: what a queue is about."""
     return queue.partition("-")[2] or "other"
+
+
+def needs_two(limits: Mapping[str, int], amount: int, currency: str | None) -> bool:
+    """Whether so much has to be looked at by two of staff: of a currency that has no limit, all of it."""
+    return amount > limits.get(currency or "", 0)
 
 
 def back_off_s(attempts: int) -> int:

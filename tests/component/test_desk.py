@@ -394,7 +394,60 @@ def test_staff_has_a_small_action_done_and_a_large_one_by_a_second_person(desk, 
     conversation, action = desk.offered(proposal())
     assert eve.act(conversation.id, action.id, key=key()).status == "confirmed"
     assert desk.orders.calls[-1][0] == "cancel"
-    assert code_of(desk.as_staff("ada").act, conversation.id, action.id, key=key()) == "support.same_person"
+    assert code_of(desk.as_staff("ada").act, conversation.id, action.id, key=key()) == "support.own_conversation"
+
+
+def worth(amount, currency):
+    return msgspec.structs.replace(proposal(), amount=Money(amount=amount, currency=currency))
+
+
+@pytest.mark.parametrize(("amount", "currency"), [(20_001, "EUR"), (30_001, "JPY"), (1, "KWD")])
+def test_what_the_assistant_offered_is_done_by_two_above_an_amount_of_its_currency(desk, eve, sam, amount, currency):
+    desk.orders.answers["cancel"] = OutcomeUnknown("orders", "silence")
+    conversation, action = desk.offered(worth(amount, currency))
+    first = eve.act(conversation.id, action.id, key=key())
+    assert (first.status, first.by) == ("offered", "eve")
+    assert code_of(eve.act, conversation.id, action.id, key=key()) == "support.same_person"
+    assert desk.orders.calls == []
+    assert desk.shown(conversation).messages[-1].actions[0].by == "staff"
+    assert sam.act(conversation.id, action.id, key=key()).status == "confirmed"
+    assert desk.orders.calls[-1][0] == "cancel"
+
+
+@pytest.mark.parametrize(("amount", "currency"), [(20_000, "EUR"), (30_000, "JPY")])
+def test_up_to_the_amount_one_of_staff_is_enough(desk, eve, amount, currency):
+    desk.orders.answers["cancel"] = OutcomeUnknown("orders", "silence")
+    conversation, action = desk.offered(worth(amount, currency))
+    assert eve.act(conversation.id, action.id, key=key()).status == "confirmed"
+
+
+def test_what_staff_offered_above_the_amount_is_not_done_by_the_same_one(desk, eve, sam):
+    desk.orders.answers.update(preview=came_to(charge=100, refund=20_001), cancel=OutcomeUnknown("orders", "silence"))
+    begun = waiting(desk)
+    eve.claim(begun.id, key=key())
+    offered = eve.propose(begun.id, "cancel", ORDER, key=key())
+    assert code_of(eve.act, begun.id, offered.id, key=key()) == "support.same_person"
+    assert sam.act(begun.id, offered.id, key=key()).status == "confirmed"
+
+
+def test_nobody_of_staff_looks_after_their_own_conversation(desk, eve):
+    desk.orders.answers["preview"] = came_to(refund=1)
+    begun, ada = waiting(desk), desk.as_staff("ada")
+    doors = (
+        (ada.claim, begun.id),
+        (ada.release, begun.id),
+        (ada.transfer, begun.id, "en-money"),
+        (ada.reply, begun.id, "Hello"),
+        (ada.note, begun.id, "Hello"),
+        (ada.solve, begun.id),
+        (ada.mark, begun.id, [], "urgent"),
+        (ada.propose, begun.id, "cancel", ORDER),
+    )
+    for door, *args in doors:
+        assert code_of(door, *args, key=key()) == "support.own_conversation"
+    assert code_of(ada.context, begun.id) == "support.own_conversation"
+    assert (row_of(desk, begun).status, row_of(desk, begun).assigned_to) == ("waiting", None)
+    assert eve.claim(begun.id, key=key()).assigned_to == "eve"
 
 
 # --- reports
