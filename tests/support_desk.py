@@ -26,6 +26,7 @@ SETTINGS = SupportSettings(
     support_action_valid_s=900,
     support_action_attempts=3,
     support_idle_s=86_400,
+    support_pending_s=432_000,
     support_reopen_s=604_800,
     support_claim_s=900,
     support_desk_every_s=10,

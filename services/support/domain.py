@@ -17,6 +17,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 class SupportSettings(Promises):
     """`support_action_valid_s`: so long an offer may be confirmed. `support_action_attempts`: so often a confirmed one
     is tried before a person looks at it. `support_idle_s`: after it the assistant's conversation counts as solved.
+    `support_pending_s`: after it one in which the customer is waited for is, too.
     `support_reopen_s`: so long a solved one may be gone on with; then it is closed. `support_claim_s`: so long a
     claimed one is one person's. `support_desk_every_s`: how often claims and promises are looked at.
     `support_four_eyes_over_minor`: by currency; above it two of staff have an action done."""
@@ -24,6 +25,7 @@ class SupportSettings(Promises):
     support_action_valid_s: Seconds
     support_action_attempts: Count
     support_idle_s: Seconds
+    support_pending_s: Seconds
     support_reopen_s: Seconds
     support_claim_s: Seconds
     support_desk_every_s: Seconds

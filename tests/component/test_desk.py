@@ -172,6 +172,30 @@ def test_a_solved_one_goes_back_to_the_desk_if_the_customer_writes_again(desk, e
     assert row_of(desk, begun).solved_at is None
 
 
+def test_a_customer_who_is_waited_for_in_vain_is_told_that_it_counts_as_solved(desk, eve):
+    begun, other = waiting(desk), waiting(desk)
+    for each in (begun, other):
+        eve.claim(each.id, key=key())
+    eve.reply(begun.id, "Which one?", key=key())
+    eve.reply(other.id, "I look.", pending=False, key=key())
+    desk.service.close_idle()
+    shift_clock(120 * HOUR - MINUTE)
+    desk.service.close_idle()
+    assert row_of(desk, begun).status == "pending"
+    shift_clock(120 * HOUR + MINUTE)
+    for _ in range(2):
+        desk.service.close_idle()
+    row = row_of(desk, begun)
+    assert (row.status, row.assigned_to, row.paused_at, row_of(desk, other).status) == ("solved", None, None, "open")
+    assert [text for sender, text in desk.told(begun) if sender == "system"] == [
+        "We have not heard from you for a while, so we take this as solved. If it is not, just write here."
+    ]
+    report = report_of(desk, eve)
+    assert (report.solution_met, report.solution_missed) == (1, 1)
+    assert report.solution_s < 130  # a desk that closes for a minute a day
+    assert desk.say(begun, "The blue one").status == "waiting"
+
+
 def test_card_numbers_are_kept_by_nobody(desk, eve):
     begun = waiting(desk)
     eve.claim(begun.id, key=key())
