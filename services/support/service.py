@@ -56,6 +56,7 @@ from services.support.learning import Learned
 from services.support.masking import clean, language_of, masked
 from services.support.models import Base
 from services.support.ports import as_customer
+from services.support.talk import memory
 from services.support.turns import Answer, Turn
 
 TRIES = 5
@@ -229,7 +230,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         except Failure as exc:
             log.warning("the assistant found no answer", extra={"reason": str(exc)})
             text = words.said("not_reached", turn.language)
-            return Answer(text=text, intent="unknown", confidence=0.0, memory=turn.memory)
+            return Answer(text=text, intent="unknown", confidence=0.0, memory=memory.unanswered(turn.memory))
 
     def _write(
         self, who: Who, seen: Row[Any], turn: Turn, said: Answer | None, claimed: str, asked: dict[str, Any]

@@ -25,6 +25,8 @@ from services.support import articles, handing, store
 from services.support.answers import articles_of_the_house
 from services.support.domain import STATES
 from services.support.models import Conversation, Happening, Question, Reading
+from services.support.talk import memory
+from services.support.talk.memory import Memory, Suggestion
 from tests.support_desk import ADA, BEN, ORDER, SETTINGS, Desk, fact, proposal
 
 EUR = dict(currency="EUR")
@@ -278,6 +280,16 @@ def test_an_assistant_that_cannot_know_now_says_so(desk, exc):
     assert desk.say(conversation).reply.text.startswith("I cannot look this up")
     desk.assistant.says.append(exc)
     assert desk.say(conversation, "我的订单在哪里").reply.text.startswith("我现在查不到")
+
+
+def test_what_was_asked_before_nothing_could_be_said_is_not_open_to_a_yes_or_a_number(desk):
+    asked = Memory(offered=True, choosing=["a"], suggestion=Suggestion(intent="human"), topic="orders")
+    desk.assistant.will("Shall I?", memory=memory.kept(asked))
+    conversation = desk.begin()
+    desk.assistant.says.append(OutcomeUnknown("orders", "silent"))
+    desk.say(conversation, "And where is it?")
+    desk.say(conversation, "Yes")
+    assert memory.load(desk.assistant.heard[-1].memory) == Memory(topic="orders")
 
 
 def test_the_language_follows_the_customer_and_a_number_keeps_it(desk):

@@ -88,6 +88,11 @@ def load(kept: dict[str, Any]) -> Memory:
     return memory if memory.version == VERSION else Memory()
 
 
+def unanswered(plain: dict[str, Any]) -> dict[str, Any]:
+    """What is kept where nothing could be said: what a yes or a number would have answered is not open any more."""
+    return kept(load(plain).but(suggestion=None, choosing=[], offered=False))
+
+
 def kept(memory: Memory) -> dict[str, Any]:
     """As it is to be kept: cut down to its size."""
     memory = memory.but(goals=memory.goals[:WAITING])
