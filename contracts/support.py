@@ -243,7 +243,7 @@ class Clock(Message):
 
 
 class Ticket(Message):
-    """A conversation as the desk lists it."""
+    """A conversation as the desk lists it. In lists no more is told of `subject` than how it begins."""
 
     id: str
     status: str

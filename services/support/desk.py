@@ -53,6 +53,8 @@ from services.support.sidebar import Services, beside
 from services.support.turns import Proposal
 
 SERVICE = Caller(service="support")
+READING = timedelta(minutes=15)
+"""A look of the same reader's within it is the same reading."""
 LONGEST_REPORT = timedelta(days=366)
 BATCH = 100
 
@@ -84,19 +86,22 @@ class DeskDoors(Acting):
         whose = self.call.author() if mine else None
         with self.db.read() as session:
             found = tickets.find(session, queue, status, whose, limit + 1, after)
-            items = [tickets.view(session, row) for row, _ in found[:limit]]
+            items = [tickets.view(session, row, listed=True) for row, _ in found[:limit]]
         more = encode_cursor((found[limit - 1][1], found[limit - 1][0].id)) if len(found) > limit else None
         return TicketPage(items=items, next_cursor=more)
 
     @rpc
     def context(self, conversation_id: Id) -> Context:
         self.call.require_staff()
-        with self.db.write() as session:
-            row = self._held(session, conversation_id)
-            store.note_reading(session, conversation_id, self.call.author())
+        with self.db.read() as session:
+            found = store.get(session, conversation_id)
+            if found is None:
+                raise store.not_found(conversation_id)
+            row = self._anothers(found)
             at, ticket = now(session), tickets.view(session, row)
             messages = views.messages(session, conversation_id, for_staff=True)
             earlier = tickets.of_customer(session, row.customer_id, row.id) if row.customer_id else []
+        self._note_reading(conversation_id)
         asked = Services(
             users=tuned(self.users, caller=SERVICE),
             orders=tuned(self.orders, caller=SERVICE),
@@ -292,6 +297,15 @@ class DeskDoors(Acting):
             for conversation_id in tickets.lapsed(session, BATCH):
                 tickets.put_back_lapsed(session, store.held(session, conversation_id))
 
+    def _note_reading(self, conversation_id: str) -> None:
+        """Write down who of staff reads; of somebody who goes on reading, not each look."""
+        reader = self.call.author()
+        with self.db.read() as session:
+            if store.read_lately(session, conversation_id, reader, READING):
+                return
+        with self.db.write() as session:
+            store.note_reading(session, conversation_id, reader)
+
     def _write_as_staff(self, row: Row[Any], text: str, note: bool = False) -> str:
         """Keep what the caller writes in a held conversation, masked; answers the message's id."""
         kept = masked(clean(text))
@@ -305,8 +319,10 @@ class DeskDoors(Acting):
         return row
 
     def _held(self, session: Session, conversation_id: str) -> Row[Any]:
-        """A held conversation that is not the caller's own, as a customer: nobody is staff to themselves."""
-        row = store.held(session, conversation_id)
+        return self._anothers(store.held(session, conversation_id))
+
+    def _anothers(self, row: Row[Any]) -> Row[Any]:
+        """A conversation that is not the caller's own, as a customer: nobody is staff to themselves."""
         if row.customer_id is not None and row.customer_id == self.call.author():
             raise ServiceError("support.own_conversation", "This is your own conversation: a colleague looks after it.")
         return row

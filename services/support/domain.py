@@ -61,6 +61,8 @@ OPEN_MOST = 20
 """Conversations of one customer that have not ended."""
 BACK_OFF_MAX_S = 60
 SUBJECT_LENGTH = 80
+LISTED = 40
+"""Characters of a subject in lists for staff, which are no recorded reading: enough to tell conversations apart."""
 _WORD = re.compile(r"(?<![\w-])[A-Za-z']{2,}(?![\w-])")
 
 QUEUES = ("orders", "money", "delivery", "account", "other")
@@ -101,5 +103,9 @@ def kept(language: str, before: str, text: str) -> str:
 
 def subject_from(text: str) -> str:
     """What a conversation is called that has no subject: how it begins."""
-    line = " ".join(text.split())
-    return line if len(line) <= SUBJECT_LENGTH else line[: SUBJECT_LENGTH - 1] + "…"
+    return begins(" ".join(text.split()), SUBJECT_LENGTH)
+
+
+def begins(line: str, length: int) -> str:
+    """How a line begins, and that it goes on."""
+    return line if len(line) <= length else line[: length - 1] + "…"

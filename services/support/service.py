@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from logging import getLogger
 from typing import Any
 
@@ -61,9 +61,6 @@ from services.support.turns import Answer, Turn
 
 TRIES = 5
 """So often a turn is begun anew because something else happened in the conversation meanwhile."""
-
-READING = timedelta(minutes=15)
-"""A look of the same reader's within it is the same reading."""
 
 SUBJECT_MOST = 200
 """Characters of a subject that are kept: masking may make it longer."""
@@ -208,7 +205,8 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         with self.db.read() as session:
             rows = store.find(session, customer_id, limit + 1, before)
             more = encode_cursor((rows[limit - 1].created_at, rows[limit - 1].id)) if len(rows) > limit else None
-            items = [views.conversation(session, row, whole=False) for row in rows[:limit]]
+            listed = not self.call.owns(customer_id)
+            items = [views.conversation(session, row, whole=False, listed=listed) for row in rows[:limit]]
         return ConversationPage(items=items, next_cursor=more)
 
     @rpc
@@ -314,15 +312,6 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         if row is None or not (self.call.is_staff() or self._is_of(row, who)):
             raise store.not_found(conversation_id)
         return row
-
-    def _note_reading(self, conversation_id: str) -> None:
-        """Write down who of staff reads; of somebody who goes on reading, not each look."""
-        reader = self.call.author()
-        with self.db.read() as session:
-            if store.read_lately(session, conversation_id, reader, READING):
-                return
-        with self.db.write() as session:
-            store.note_reading(session, conversation_id, reader)
 
     def _not_closed(self, row: Row[Any]) -> Row[Any]:
         if row.status == "closed":

@@ -11,7 +11,7 @@ from chassis.db import insert_new, now, table_of
 from chassis.errors import ServiceError
 from contracts import support as contract
 from services.support import clocks, store
-from services.support.domain import SYSTEM, WITH_PEOPLE
+from services.support.domain import LISTED, SYSTEM, WITH_PEOPLE, begins
 from services.support.models import Canned, Conversation
 
 Position = tuple[datetime, str]
@@ -45,7 +45,7 @@ def of_customer(session: Session, customer_id: str, but: str, limit: int = 10) -
         .order_by(_conversations.c.created_at.desc())
         .limit(limit)
     )
-    return [view(session, row) for row in session.connection().execute(query)]
+    return [view(session, row, listed=True) for row in session.connection().execute(query)]
 
 
 def claim(session: Session, row: Row[Any], author: str, length: timedelta) -> None:
@@ -93,7 +93,8 @@ def put_back_lapsed(session: Session, row: Row[Any]) -> None:
         put_back(session, row, SYSTEM)
 
 
-def view(session: Session, row: Row[Any]) -> contract.Ticket:
+def view(session: Session, row: Row[Any], listed: bool = False) -> contract.Ticket:
+    """`listed`: among others, where nobody has said yet that they read it."""
     at = now(session)
     return contract.Ticket(
         id=row.id,
@@ -102,7 +103,7 @@ def view(session: Session, row: Row[Any]) -> contract.Ticket:
         priority=row.priority,
         tags=row.tags,
         language=row.language,
-        subject=row.subject,
+        subject=begins(row.subject, LISTED) if listed else row.subject,
         created_at=row.created_at,
         updated_at=row.updated_at,
         first_answer=clocks.first_answer(row, at),

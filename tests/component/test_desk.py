@@ -316,6 +316,37 @@ def test_the_sidebar_has_what_the_services_say_now_and_is_written_down_as_read(d
     assert readers == ["eve"]
 
 
+def test_who_goes_on_looking_reads_once_in_a_quarter_of_an_hour(desk, eve, sam):
+    know(desk)
+    begun = waiting(desk)
+
+    def readers():
+        with desk.database.read() as session:
+            return sorted(session.scalars(select(Reading.reader).where(Reading.conversation_id == begun.id)))
+
+    for reader in (eve, eve, sam):
+        reader.context(begun.id)
+    eve.get(Who(), begun.id)
+    assert readers() == ["eve", "sam"]
+    shift_clock(16 * MINUTE)
+    eve.context(begun.id)
+    assert readers() == ["eve", "eve", "sam"]
+    assert code_of(eve.context, "nothing") == "support.not_found"
+
+
+def test_lists_tell_staff_how_a_subject_begins_and_are_no_reading(desk, eve):
+    know(desk)
+    begun, other = waiting(desk, message="x" * 60), waiting(desk, message="y" * 60)
+    shown = {begun.id: "x" * 39 + "…", other.id: "y" * 39 + "…"}
+    assert {each.id: each.subject for each in eve.tickets().items} == shown
+    assert {each.id: each.subject for each in eve.find("ada").items} == shown
+    assert {each.subject for each in desk.as_customer("ada").find("ada").items} == {"x" * 60, "y" * 60}
+    with desk.database.read() as session:
+        assert session.scalars(select(Reading.reader)).all() == []
+    assert [each.subject for each in eve.context(begun.id).earlier] == [shown[other.id]]
+    assert eve.context(begun.id).ticket.subject == "x" * 60
+
+
 @pytest.mark.parametrize("silent", ["users", "orders", "accounts", "transactions", "risk", "notifications"])
 def test_a_service_that_is_silent_is_named_and_the_others_are_shown(desk, eve, silent):
     know(desk)
