@@ -17,7 +17,7 @@ from chassis.leases import take_lease
 from chassis.offhub import off_hub
 from chassis.periodic import every
 from chassis.rpc import rpc, tuned
-from chassis.types import CUSTOMER, Caller
+from chassis.types import Caller
 from contracts.accounts import AccountsApi
 from contracts.notifications import NotificationsApi
 from contracts.orders import OrdersApi
@@ -47,7 +47,7 @@ from contracts.users import UsersApi
 from services.support import actions, clocks, offers, reports, store, tickets, views, words
 from services.support.acting import Acting
 from services.support.deeds import DEEDS
-from services.support.domain import SupportSettings, needs_two
+from services.support.domain import SupportSettings, acting_as, needs_two
 from services.support.masking import clean, masked
 from services.support.sidebar import Services, beside
 from services.support.turns import Proposal
@@ -213,7 +213,7 @@ class DeskDoors(Acting):
             raise store.not_found(conversation_id)
         if row.customer_id is None:
             raise ServiceError("support.no_customer", "A guest has no orders here.")
-        orders = tuned(self.orders, caller=Caller(customer_id=row.customer_id, roles=(CUSTOMER,)))
+        orders = tuned(self.orders, caller=acting_as(row.customer_id))
         proposal = offers.proposed(orders, row.language, kind, order_id or row.order_id, wish or {}, DEEDS[kind].takes)
         with self.db.write() as session:
             if not claim(session, key, "propose", asked, "ok"):

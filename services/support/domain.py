@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from chassis.errors import ServiceError
+from chassis.types import CUSTOMER, Caller
 from contracts.accounts import Currency
 from services.support.hours import Promises
 
@@ -74,6 +75,11 @@ def require_move(before: str, after: str) -> None:
         raise ServiceError(
             "support.closed", f"A conversation that is {before} cannot become {after}: begin another one."
         )
+
+
+def acting_as(customer_id: str | None) -> Caller:
+    """A conversation's customer as the caller of other services; of a guest's, nobody."""
+    return Caller(customer_id=customer_id, roles=(CUSTOMER,)) if customer_id else Caller()
 
 
 def queue_of(language: str, topic: str) -> str:

@@ -21,7 +21,6 @@ from chassis.prune import Pruner
 from chassis.rpc import remote, rpc, tuned
 from chassis.service import CallContext
 from chassis.settings import Settings
-from chassis.types import CUSTOMER, Caller
 from contracts.accounts import AccountsApi
 from contracts.notifications import NotificationsApi
 from contracts.orders import OrdersApi
@@ -50,7 +49,7 @@ from contracts.users import UsersApi
 from services.support import actions, dialogue, handing, store, views, words
 from services.support.assistant import Assistant
 from services.support.desk import DeskDoors
-from services.support.domain import ENDED, GUEST, SupportSettings, subject_from
+from services.support.domain import ENDED, GUEST, SupportSettings, acting_as, subject_from
 from services.support.knowledge import KnowledgeDoors
 from services.support.learning import Learned
 from services.support.masking import clean, language_of, masked
@@ -285,7 +284,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
     def _require_own_order(self, who: Who, order_id: str) -> None:
         try:
             if who.customer_id is not None:
-                tuned(self.orders, caller=Caller(customer_id=who.customer_id, roles=(CUSTOMER,))).get(order_id)
+                tuned(self.orders, caller=acting_as(who.customer_id)).get(order_id)
                 return
         except ServiceError as exc:
             if exc.code != "orders.not_found":
