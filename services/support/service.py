@@ -243,8 +243,9 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
             self._require_may_say(session, row)
             exchange = dialogue.write(session, row, turn, said, _author(who), self.settings)
             store_result(session, claimed, exchange)
-        if said is not None and said.confirm is not None:
-            self.drive(said.confirm)
+        for action_id in (said.confirm, *said.confirm_too) if said is not None else ():
+            if action_id is not None:
+                self.drive(action_id)
         return exchange
 
     def _require_may_say(self, session: Session, row: Row[Any]) -> None:

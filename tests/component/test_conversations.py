@@ -601,6 +601,21 @@ def test_a_yes_in_words_does_what_the_door_does(desk):
     assert len(desk.orders.calls) == 1
 
 
+def test_a_yes_to_several_does_each_once(desk):
+    desk.orders.answers.update(cancel=PENDING, change=Answered(id=ORDER, status="confirmed"))
+    conversation, action = desk.offered(proposal(), proposal("change_items", lines=[]))
+    other = desk.shown(conversation).messages[-1].actions[1]
+    desk.assistant.will("I do both.", confirm=action.id, confirm_too=[other.id])
+    said = desk.service.say(ADA, conversation.id, "Yes", key="k")
+    assert [(each.id, each.status) for each in said.reply.actions] == [
+        (action.id, "confirmed"),
+        (other.id, "confirmed"),
+    ]
+    assert desk.service.say(ADA, conversation.id, "Yes", key="k") == said
+    assert [call[0] for call in desk.orders.calls] == ["cancel", "change"]
+    assert {desk.action(conversation, each.id).status for each in (action, other)} == {"started"}
+
+
 def test_a_no_in_words_and_what_is_withdrawn(desk):
     conversation, action = desk.offered(proposal(), proposal("return", lines=[]))
     other = desk.shown(conversation).messages[-1].actions[1]
