@@ -205,7 +205,8 @@ class ReturnSettled(Event):
 
 @event("orders", "order_changed", subscribers=("notifications.on_order_changed", "support.on_order_changed"))
 class OrderChanged(Event):
-    """The order as it is now. `charged` and `refunded` are what the change cost or gave back, 0 for neither."""
+    """The order as it is now. `charged` and `refunded` are what the change cost or gave back, 0 for neither. `key`:
+    under which it was asked for; events from before do not tell, nor which amendment it was."""
 
     order_id: str
     customer_id: str
@@ -216,6 +217,8 @@ class OrderChanged(Event):
     shipping_address: Address
     charged: Money
     refunded: Money
+    amendment_id: str | None = None
+    key: str | None = None
 
 
 @event("orders", "exchange_settled", subscribers=("notifications.on_exchange_settled", "support.on_exchange_settled"))
@@ -237,7 +240,8 @@ class ExchangeSettled(Event):
 @event("orders", "amendment_failed", subscribers=("support.on_amendment_failed",))
 class AmendmentFailed(Event):
     """A cancel, change, return or exchange came to nothing: it was rejected, with the order as it was, or the goods did
-    not come back in time. `reason_code` and `message`, the sentence for the customer, say why."""
+    not come back in time. `reason_code` and `message`, the sentence for the customer, say why. `key`: under which it
+    was asked for; None if the house did, and in events from before."""
 
     order_id: str
     amendment_id: str
@@ -245,6 +249,7 @@ class AmendmentFailed(Event):
     customer_id: str
     reason_code: str
     message: str
+    key: str | None = None
 
 
 @event("orders", "order_disputed", subscribers=("notifications.on_order_disputed",))

@@ -122,6 +122,7 @@ STATUS = {
     "support.not_offered": 409,
     "support.not_solved": 409,
     "support.order_not_found": 404,
+    "support.own_conversation": 409,
     "support.same_person": 409,
     "support.too_long": 409,
     "support.too_many": 409,

@@ -159,6 +159,8 @@ def order_changed(session: Session, run: Run[Swap]) -> None:
         session,
         OrderChanged(
             **about(session, order),
+            amendment_id=row.id,
+            key=row.key,
             lines=terms.lines,
             total=terms.totals.total,
             shipping_address=terms.address,

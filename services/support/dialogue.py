@@ -111,7 +111,8 @@ def _reply(
 def _decide(session: Session, row: Row[Any], answer: Answer, author: str) -> list[contract.Action]:
     """The customer's yes or no in words, as the doors do it; and what something newer takes the place of."""
     decided: list[contract.Action] = []
-    for action_id, decide in ((answer.confirm, actions.confirm), (answer.decline, actions.decline)):
+    confirmed = [(each, actions.confirm) for each in (answer.confirm, *answer.confirm_too)]
+    for action_id, decide in (*confirmed, (answer.decline, actions.decline)):
         if action_id is None:
             continue
         try:

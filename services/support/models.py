@@ -149,6 +149,20 @@ class Article(Base):
     unhelpful: Mapped[int] = mapped_column(default=0)
 
 
+class Vote(Base):
+    """Whether a version of an article helped somebody. `voter`: a customer's id, or that of a guest's conversation.
+    They are counted in the article's row."""
+
+    __tablename__ = "vote"
+
+    topic: Mapped[str] = mapped_column(String(40), primary_key=True)
+    language: Mapped[str] = mapped_column(String(2), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    voter: Mapped[str] = mapped_column(String(64), primary_key=True)
+    helpful: Mapped[bool] = mapped_column(Boolean)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class Question(Base):
     """What the assistant could not answer, masked. `nearest`: the topic that came closest."""
 

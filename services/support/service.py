@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from logging import getLogger
 from typing import Any
 
@@ -21,7 +21,6 @@ from chassis.prune import Pruner
 from chassis.rpc import remote, rpc, tuned
 from chassis.service import CallContext
 from chassis.settings import Settings
-from chassis.types import CUSTOMER, Caller
 from contracts.accounts import AccountsApi
 from contracts.notifications import NotificationsApi
 from contracts.orders import OrdersApi
@@ -52,19 +51,17 @@ from services.support.adapters import LanguageModel
 from services.support.advised import advised
 from services.support.assistant import Assistant
 from services.support.desk import DeskDoors
-from services.support.domain import ENDED, GUEST, SupportSettings, subject_from
+from services.support.domain import ENDED, GUEST, SupportSettings, acting_as, subject_from
 from services.support.knowledge import KnowledgeDoors
 from services.support.learning import Learned
 from services.support.masking import clean, language_of, masked
 from services.support.models import Base
 from services.support.ports import as_customer
+from services.support.talk import memory
 from services.support.turns import Answer, Turn
 
 TRIES = 5
 """So often a turn is begun anew because something else happened in the conversation meanwhile."""
-
-READING = timedelta(minutes=15)
-"""A look of the same reader's within it is the same reading."""
 
 SUBJECT_MOST = 200
 """Characters of a subject that are kept: masking may make it longer."""
@@ -210,7 +207,8 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         with self.db.read() as session:
             rows = store.find(session, customer_id, limit + 1, before)
             more = encode_cursor((rows[limit - 1].created_at, rows[limit - 1].id)) if len(rows) > limit else None
-            items = [views.conversation(session, row, whole=False) for row in rows[:limit]]
+            listed = not self.call.owns(customer_id)
+            items = [views.conversation(session, row, whole=False, listed=listed) for row in rows[:limit]]
         return ConversationPage(items=items, next_cursor=more)
 
     @rpc
@@ -233,7 +231,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         except Failure as exc:
             log.warning("the assistant found no answer", extra={"reason": str(exc)})
             text = words.said("not_reached", turn.language)
-            return Answer(text=text, intent="unknown", confidence=0.0, memory=turn.memory)
+            return Answer(text=text, intent="unknown", confidence=0.0, memory=memory.unanswered(turn.memory))
 
     def _write(
         self, who: Who, seen: Row[Any], turn: Turn, said: Answer | None, claimed: str, asked: dict[str, Any]
@@ -249,8 +247,9 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
             self._require_may_say(session, row)
             exchange = dialogue.write(session, row, turn, said, _author(who), self.settings)
             store_result(session, claimed, exchange)
-        if said is not None and said.confirm is not None:
-            self.drive(said.confirm)
+        for action_id in (said.confirm, *said.confirm_too) if said is not None else ():
+            if action_id is not None:
+                self.drive(action_id)
         return exchange
 
     def _require_may_say(self, session: Session, row: Row[Any]) -> None:
@@ -290,7 +289,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
     def _require_own_order(self, who: Who, order_id: str) -> None:
         try:
             if who.customer_id is not None:
-                tuned(self.orders, caller=Caller(customer_id=who.customer_id, roles=(CUSTOMER,))).get(order_id)
+                tuned(self.orders, caller=acting_as(who.customer_id)).get(order_id)
                 return
         except ServiceError as exc:
             if exc.code != "orders.not_found":
@@ -317,15 +316,6 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         if row is None or not (self.call.is_staff() or self._is_of(row, who)):
             raise store.not_found(conversation_id)
         return row
-
-    def _note_reading(self, conversation_id: str) -> None:
-        """Write down who of staff reads; of somebody who goes on reading, not each look."""
-        reader = self.call.author()
-        with self.db.read() as session:
-            if store.read_lately(session, conversation_id, reader, READING):
-                return
-        with self.db.write() as session:
-            store.note_reading(session, conversation_id, reader)
 
     def _not_closed(self, row: Row[Any]) -> Row[Any]:
         if row.status == "closed":

@@ -72,6 +72,15 @@ def get(session: Session, conversation_id: str) -> Row[Any] | None:
     )
 
 
+def of_guest(session: Session, token: str) -> Row[Any]:
+    """The conversation of a guest's token."""
+    query = select(_conversations).where(_conversations.c.token_hash == token_hash(token))
+    row = session.connection().execute(query).one_or_none()
+    if row is None:
+        raise ServiceError("support.not_found", "There is no such conversation.")
+    return row
+
+
 def held(session: Session, conversation_id: str) -> Row[Any]:
     """A conversation, nobody else's until the transaction ends."""
     query = select(_conversations).where(_conversations.c.id == conversation_id).with_for_update()

@@ -90,7 +90,8 @@ class Turn(Message):
 
 
 class Answer(Message):
-    """What the assistant says and wants done. `confirm` and `decline` are ids of open actions; `withdraw` are open
+    """What the assistant says and wants done. `confirm` and `decline` are ids of open actions, `confirm_too` those of
+    more that the same yes was for; `withdraw` are open
     ones that something newer takes the place of. `hand_over`: why a person is asked for. `unanswered`: the editors
     should know of the question; `nearest` is the topic that came closest."""
 
@@ -101,6 +102,7 @@ class Answer(Message):
     sources: list[Source] = []
     proposals: list[Proposal] = []
     confirm: str | None = None
+    confirm_too: list[str] = []
     decline: str | None = None
     withdraw: list[str] = []
     hand_over: str | None = None

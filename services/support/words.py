@@ -15,6 +15,10 @@ SAID: dict[str, dict[str, str]] = {
         "en": "I cannot look this up at the moment. Please ask again in a minute, or ask for a person.",
         "zh": "我现在查不到相关信息。请稍后再问一次，或者要求转人工客服。",
     },
+    "not_heard_of": {
+        "en": "We have not heard from you for a while, so we take this as solved. If it is not, just write here.",
+        "zh": "我们有一段时间没有收到您的回复，因此先视为已解决。如果问题仍在，请直接在这里回复。",
+    },
     "action_over": {
         "en": "This cannot be confirmed any more. If you still want it, please ask again.",
         "zh": "这项操作已经不能再确认了。如果您仍然需要，请重新提出。",

@@ -18,7 +18,6 @@ PUBLIC = {
     "POST /v1/conversations",
     "GET /v1/articles",
     "GET /v1/articles/{topic}",
-    "POST /v1/articles/{topic}/{language}/votes",
     "POST /v1/hooks/acquirer",
     "POST /v1/hooks/carrier",
     "POST /v1/hooks/bank",

@@ -311,7 +311,16 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
             {"topic": "cancel_order", "language": "en", "article": article, "version": 1},
             forbidden,
         ),
-        "support.vote": ({"topic": "cancel_order", "language": "en", "helpful": False}, ANSWERED),
+        "support.vote": (
+            {
+                "who": {"customer_id": on.id},
+                "topic": "cancel_order",
+                "language": "en",
+                "version": 1,
+                "helpful": False,
+            },
+            forbidden,
+        ),
         "support.unanswered": ({}, forbidden),
         "support.tickets": ({}, forbidden),
         "support.context": (ticket, forbidden),

@@ -142,9 +142,10 @@ class Player:
 
     def _follow(self, answer: Answer) -> None:
         self.memory = answer.memory
-        gone = {answer.confirm, answer.decline, *answer.withdraw}
+        confirmed = (answer.confirm, *answer.confirm_too)
+        gone = {*confirmed, answer.decline, *answer.withdraw}
         for action, wish in self.open:
-            if action.id == answer.confirm:
+            if action.id in confirmed:
                 self.calls.append({"kind": action.kind, "order": action.order_id, "wish": wish})
         self.open = [each for each in self.open if each[0].id not in gone]
         for each in answer.proposals:

@@ -32,7 +32,7 @@ def _intent(text: str, reading: Reading) -> str | None:
     read = reading.guesses[0].intent if reading.guesses and reading.known else None
     if read is None:
         return commands.commanded(text) or commands.asked(text)
-    return read if read in DONE else commands.commanded(text, read) or read
+    return read if read in DONE else commands.commanded(text, read) or commands.located(text) or read
 
 
 def _first(texts: list[str]) -> list[str]:

@@ -51,7 +51,7 @@ class Speaking:
         self.words, self.sight = words_of(turn.language), Sight(ports, turn.customer_id)
         self.suggestion = memory.suggestion
         self.looked_up = memory.lookup
-        self.offered = memory.offered
+        self.offered, self.together = memory.offered, memory.together
         self.memory = memory.but(suggestion=None, lookup=None)
         self.parts: list[Part] = []
         self.intent: str | None = None
@@ -73,7 +73,23 @@ class Speaking:
         for piece in Hearing(self.answers, self.words.language, self.goal).pieces(self.turn.text):
             self._handle(piece)
         self._take_up()
-        self.memory = self.memory.but(offered=self._offers or any(part.proposals for part in self.parts))
+        together = self._ask_once()
+        offered = self._offers or any(part.proposals for part in self.parts)
+        self.memory = self.memory.but(offered=offered, together=together)
+
+    def _ask_once(self) -> int:
+        """Ask one question for several offers, where nothing else is open that a yes could mean; answers for how
+        many."""
+        offers = [place for place, part in enumerate(self.parts) if part.proposals]
+        alone = not (self._open() or self.goal or self.memory.suggestion or self.memory.choosing)
+        if len(offers) < 2 or not alone:
+            return 0
+        each = self.words.say("shall_i")
+        for place in offers:
+            text = self.parts[place].text.replace(each, "").replace("  ", " ").strip()
+            self.parts[place] = msgspec.structs.replace(self.parts[place], text=text)
+        self._sentence("shall_i_all")
+        return sum(len(self.parts[place].proposals) for place in offers)
 
     # --- answering
 
@@ -123,15 +139,26 @@ class Speaking:
         """The answer to which of several open actions, or whether what was suggested, is meant."""
         there = {action.id: action for action in self._open()}
         waiting = [each for each in self.memory.choosing if each in there or each == SUGGESTED]
+        if self._asked_of(len(there)) and entities.is_bare_choice(piece.text) and says("all", piece.text):
+            waiting = list(there)
         self.memory = self.memory.but(choosing=[])
         places = entities.choices(piece.text, len(waiting)) if waiting else []
         if not places:
             return None
         self._note(piece, "yes")
-        chosen = waiting[places[0]]
-        if chosen == SUGGESTED and self.suggestion is not None:
+        chosen = [waiting[place] for place in places]
+        if chosen[0] == SUGGESTED and self.suggestion is not None:
             return self._suggested(self.suggestion)
-        return self._confirm(there[chosen], more=len(places) > 1)
+        if SUGGESTED in chosen:
+            return self._confirm(there[chosen[0]], more=True)
+        return self._confirm_all([there[each] for each in chosen])
+
+    def _asked_of(self, waiting: int) -> bool:
+        """Whether the last answer asked for one yes to all that waits."""
+        return self.offered and waiting == self.together > 1
+
+    def _confirm_all(self, actions: list[OpenAction]) -> Part:
+        return [self._confirm(action) for action in actions][-1]
 
     def _confirm(self, action: OpenAction, more: bool = False) -> Part:
         key = "yes.one_first" if more else "yes.doing"
@@ -155,6 +182,8 @@ class Speaking:
             return self._suggested(self.suggestion)
         if len(waiting) == 1 and self.suggestion is None:
             return self._confirm(waiting[0]) if self.offered and not asks else self._still(waiting[0])
+        if self._asked_of(len(waiting)) and self.suggestion is None and not asks:
+            return self._confirm_all(waiting)
         if waiting:
             return self._which(waiting)
         if self.goal is not None and len(self.goal.choices) == 1:
