@@ -50,6 +50,10 @@ class Prepared(Generic[R]):
         """Begin to make it. What `make` raises is raised to whoever asks for the value."""
         eventlet.spawn_n(self._prepare, make)
 
+    def is_made(self) -> bool:
+        """Whether who asks gets it, or what went wrong, at once."""
+        return bool(self._made.ready())
+
     def get(self, limit_s: float = WAIT_LIMIT_S) -> R:
         """The value; who asks early waits for it, as long as this and the call's deadline let them, then it is
         Unavailable."""
