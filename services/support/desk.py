@@ -14,6 +14,7 @@ from chassis.db import WorkerDatabase, now
 from chassis.errors import ServiceError
 from chassis.leases import take_lease
 from chassis.periodic import every
+from chassis.privacy import require_staying
 from chassis.rpc import rpc, tuned
 from chassis.types import CUSTOMER, Caller
 from contracts.accounts import AccountsApi
@@ -212,6 +213,7 @@ class DeskDoors(Acting):
             if not claim(session, key, "propose", asked, "ok"):
                 offered: Action = answer(session, key, "propose", asked, Action)
                 return offered
+            require_staying(session, row.customer_id)
             offered = self._offer(session, conversation_id, proposal)
             store_result(session, key, offered)
             return offered
@@ -229,6 +231,7 @@ class DeskDoors(Acting):
         self.call.require_staff()
         author = self.call.author()
         with self.db.write() as session:  # its own id makes it happen once
+            require_staying(session, store.customer_of(session, conversation_id))
             row = store.held(session, conversation_id)
             action = actions.of(session, row.id, action_id)
             over = action.amount > self.settings.support_four_eyes_over_minor
