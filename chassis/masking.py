@@ -11,6 +11,12 @@ HIDDEN = "***"
 DEEPEST = 20
 
 
+def shortened(text: str) -> str:
+    """Of a long number as much as it takes to recognise it: its first two characters and its last four. Shortened once
+    more it stays so."""
+    return f"{text[:2]}…{text[-4:]}"
+
+
 def _partly(value: str) -> str:
     """An address keeps its first letter and its domain, so that people know whom they talk about."""
     return _without_addresses(value) if "@" in value else HIDDEN

@@ -24,6 +24,7 @@ from contracts.amendments import (
 from contracts.common import Address, CartRef, DisputeState, OrderLine, PaymentMethod, Text, TimelineEntry, Totals
 from contracts.operations import DeadLettersApi, SagasApi
 from contracts.payments import WALLET_REFUSALS
+from contracts.privacy import PrivacyApi
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -284,7 +285,7 @@ class SagasForgotten(Event):
 
 
 @api("orders")
-class OrdersApi(SagasApi, DeadLettersApi, Protocol):
+class OrdersApi(SagasApi, DeadLettersApi, PrivacyApi, Protocol):
     name: str
 
     @refuses("orders.cart_empty", "orders.not_sold_any_more", "shipping.not_serviceable", "carts.not_found")

@@ -21,6 +21,7 @@ import msgspec
 
 from chassis.types import Event, Message, api, event, refuses
 from contracts.operations import DeadLettersApi
+from contracts.privacy import PrivacyApi
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[\w-]+$")]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -328,7 +329,7 @@ class ConversationHandedOver(Event):
 
 
 @api("support")
-class SupportApi(DeadLettersApi, Protocol):
+class SupportApi(DeadLettersApi, PrivacyApi, Protocol):
     """Customers and guests see their own conversations alone; staff sees all, and reading one is recorded."""
 
     name: str

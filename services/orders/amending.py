@@ -13,6 +13,7 @@ from chassis.commands import answer, claim, peek, store_result
 from chassis.db import now
 from chassis.errors import ServiceError
 from chassis.outbox import publish
+from chassis.privacy import require_staying
 from chassis.rpc import rpc
 from chassis.saga import Saga
 from chassis.saga_engine import Sagas
@@ -267,6 +268,7 @@ class Amending(Reckoning):
             with self.db.write() as session:
                 if not claim(session, claimed, command, asked, "ok"):
                     return str(same(answer, session, claimed, command, asked))
+                require_staying(session, order.customer_id)
                 self._require_none_open(session, order.id)
                 amendment_id = begin(session, store.require(session, order.id), key)
                 store_result(session, claimed, amendment_id)

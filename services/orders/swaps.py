@@ -262,7 +262,12 @@ EXCHANGE = (
             "book_shipment",
             ShippingApi.book,
             lambda s: dict(
-                order_id=s.order_id, address=s.address, items=s.items, email=s.email, parcel_id=s.amendment_id
+                order_id=s.order_id,
+                address=s.address,
+                items=s.items,
+                email=s.email,
+                parcel_id=s.amendment_id,
+                customer_id=s.customer_id,
             ),
         ),
         REFUND,

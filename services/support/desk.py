@@ -16,6 +16,7 @@ from chassis.errors import ServiceError
 from chassis.leases import take_lease
 from chassis.offhub import off_hub
 from chassis.periodic import every
+from chassis.privacy import require_staying
 from chassis.rpc import rpc, tuned
 from chassis.types import Caller
 from contracts.accounts import AccountsApi
@@ -219,6 +220,7 @@ class DeskDoors(Acting):
             if not claim(session, key, "propose", asked, "ok"):
                 offered: Action = answer(session, key, "propose", asked, Action)
                 return offered
+            require_staying(session, row.customer_id)
             offered = self._offer(session, conversation_id, proposal)
             store_result(session, key, offered)
             return offered
@@ -236,6 +238,7 @@ class DeskDoors(Acting):
         self.call.require_staff()
         author = self.call.author()
         with self.db.write() as session:  # its own id makes it happen once
+            require_staying(session, store.customer_of(session, conversation_id))
             row = self._held(session, conversation_id)
             action = actions.of(session, row.id, action_id)
             two = needs_two(self.settings.support_four_eyes_over_minor, action.amount, action.currency)

@@ -78,6 +78,14 @@ def say(session: Session, row: Row[Any], what: str, **values: Any) -> str:
     return store.tell(session, row.id, "message", SYSTEM, sender="system", text=text)
 
 
+def close_all(session: Session, customer_id: str) -> None:
+    """Withdraw what is offered to a customer, and close their conversations."""
+    for row in store.hold_unclosed(session, customer_id):
+        for action in actions.of_conversation(session, row.id):
+            actions.withdraw(session, action)
+        store.move(session, row, "closed", SYSTEM, assigned_to=None, claimed_until=None)
+
+
 def end(session: Session, row: Row[Any], before: str, after: str, since_s: int, promises: Promises) -> None:
     """Move on a held conversation in which nothing happened for so long. A customer who was waited for is told."""
     if row.status != before or row.updated_at >= now(session) - timedelta(seconds=since_s):

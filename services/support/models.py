@@ -78,7 +78,10 @@ class Happening(Base):
     """
 
     __tablename__ = "happening"
-    __table_args__ = (UniqueConstraint("conversation_id", "sequence", name="uq_happening_sequence"),)
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "sequence", name="uq_happening_sequence"),
+        Index("ix_happening_at", "at"),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversation.id", ondelete="CASCADE"))
@@ -106,6 +109,7 @@ class Action(Base):
         Index("ix_action_conversation", "conversation_id"),
         Index("ix_action_due", "status", "next_at"),
         Index("ix_action_order", "order_id", "kind"),
+        Index("ix_action_created_at", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -167,7 +171,7 @@ class Question(Base):
     """What the assistant could not answer, masked. `nearest`: the topic that came closest."""
 
     __tablename__ = "question"
-    __table_args__ = (Index("ix_question_at", "at"),)
+    __table_args__ = (Index("ix_question_at", "at"), Index("ix_question_conversation", "conversation_id"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversation.id", ondelete="CASCADE"))

@@ -16,6 +16,8 @@ from chassis.db import Database, WorkerDatabase, now
 from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import Failure, OutcomeUnknown, ServiceError
 from chassis.outbox import Relay
+from chassis.privacy import PrivacyOperations, require_staying
+from chassis.privacy_types import Person
 from chassis.provide import provided
 from chassis.prune import Pruner
 from chassis.rpc import remote, rpc, tuned
@@ -57,6 +59,7 @@ from services.support.learning import Learned
 from services.support.masking import clean, language_of, masked
 from services.support.models import Base
 from services.support.ports import as_customer
+from services.support.privacy import KINDS
 from services.support.talk import memory
 from services.support.turns import Answer, Turn
 
@@ -73,12 +76,13 @@ class _Changed(Exception):
     """Something else happened in the conversation while the assistant was thinking: what was written is undone."""
 
 
-class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
+class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations, PrivacyOperations):
     name = "support"
+    kinds = KINDS
 
     call = provided(Call, CallContext(SupportApi))
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner()
+    pruner = Pruner(kinds=KINDS)
     relay = Relay()
     settings = provided(SupportSettings, Settings(SupportSettings))
     answers = Learned()
@@ -117,6 +121,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
             if who.customer_id is not None and not claim(session, claimed, "begin", asked, "ok"):
                 begun = answer(session, claimed, "begin", asked, str)
                 return views.conversation(session, self._own(session, who, begun))
+            require_staying(session, who.customer_id)
             if who.customer_id is not None:
                 store.hold_first(session, who.customer_id)
                 store.require_few_open(session, who.customer_id)
@@ -155,6 +160,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
     @rpc
     def confirm(self, who: Who, conversation_id: Id, action_id: Id, wait_s: WaitS = 0, *, key: str) -> Action:
         with self.db.write() as session:  # its own id makes it happen once
+            require_staying(session, who.customer_id)
             row = self._not_closed(self._own(session, who, conversation_id, held=True))
             actions.confirm(session, row, action_id, _author(who))
         self.drive(action_id)
@@ -241,6 +247,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
             if not claim(session, claimed, "say", asked, "ok"):
                 known: Exchange = answer(session, claimed, "say", asked, Exchange)
                 return known
+            require_staying(session, seen.customer_id)
             row = store.held(session, seen.id)
             if row.ver != seen.ver:
                 raise _Changed
@@ -268,6 +275,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         """Do something to a held conversation, once for each key; answers it as it is by then."""
         claimed = f"{conversation_id}:{command}:{key}"
         with self.db.write() as session:
+            require_staying(session, who.customer_id)
             row = self._own(session, who, conversation_id, held=True)
             if claim(session, claimed, command, asked, "ok"):
                 act(session, row)
@@ -275,6 +283,9 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
             else:
                 answer(session, claimed, command, asked, None)
             return views.conversation(session, store.held(session, conversation_id))
+
+    def before_erasing(self, person: Person) -> None:
+        handing.close_all(self.db.session, person.customer_id)
 
     # --- whose
 

@@ -115,6 +115,8 @@ LETTERS: dict[str, dict[str, Any]] = {
     "replay_dead_letter": {"letter_id": 1, "reason": "because I can"},
     "drop_dead_letter": {"letter_id": 1, "reason": "because I can"},
 }
+KEEPERS = [service for service in SERVICES if "personal_data" in promised(service)]
+PRIVATE = ("personal_data", "begin_erasure", "cancel_erasure", "erase")
 
 
 def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
@@ -344,6 +346,11 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
             f"{service}.{method}": (arguments, forbidden)
             for service in HEARERS
             for method, arguments in LETTERS.items()
+        },
+        **{
+            f"{service}.{method}": ({"person": {"customer_id": on.id, "email": "ada@rialto.example"}}, forbidden)
+            for service in KEEPERS
+            for method in PRIVATE
         },
     }
 

@@ -1,6 +1,6 @@
 """Who voted on which version of an article: one vote each. Votes from before are counted, and nobody's.
 
-Revision ID: support_votes
+Revision ID: support_0003
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from chassis.db import UtcDateTime
 
-revision = "support_votes"
-down_revision = "support_0001"
+revision = "support_0003"
+down_revision = "support_0002"
 
 
 def upgrade() -> None:
