@@ -50,8 +50,8 @@ class Learned(DependencyProvider):
         return self._learned().find(text, language, intent, limit, reading or self.read(text, language))
 
     def is_of(self, stamp: object) -> bool:
-        """Whether the articles of this stamp are the ones that are indexed, or nothing is yet: an edit can wait for that,
-        which a process that is told to stop in the meantime would have to wait for too."""
+        """Whether the articles of this stamp are the ones that are indexed, or nothing is yet: an edit can wait for
+        that, and a process that is told to stop need not wait for this."""
         return self._stamp == stamp or not self._answers.is_made()
 
     def take(self, articles: list[Text], stamp: object) -> None:
