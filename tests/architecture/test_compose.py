@@ -8,6 +8,7 @@ import yaml
 from scripts.broker import CONTAINER_IMAGE
 from tests.architecture import dockerfile
 from tests.architecture.source import ROOT
+from tests.architecture.test_extras import MAY_LACK
 from tests.contract.services import SERVICES
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::(-?)([^}]*))?\}")
@@ -42,7 +43,8 @@ def test_every_variable_has_a_default():
 @pytest.mark.parametrize("name", [*SERVICES, "gateway", *SANDBOXES])
 def test_a_program_is_built_from_its_target(name):
     target = "gateway" if name == "gateway" else "sandbox" if name in SANDBOXES else "service"
-    assert PROGRAMS[name]["build"] == {"context": ".", "target": target, "args": {"SERVICE": name}}
+    extra = {"EXTRA": f",{MAY_LACK[name]}"} if name in MAY_LACK else {}
+    assert PROGRAMS[name]["build"] == {"context": ".", "target": target, "args": {"SERVICE": name, **extra}}
     assert dockerfile.stage(target) != []
 
 
