@@ -20,7 +20,6 @@ LEFT_OUT = {
     "zh-cancel-按日期": BY_DAY,
     "zh-cancel-昨天的": BY_DAY,
     "en-goods-prices by size": READS,
-    "en-goods-nothing like it": READS,
     "en-lookups-which of them are under way": READS,
     "en-talk-not known": READS,
     "en-talk-not known, and no": READS,

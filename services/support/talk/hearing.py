@@ -41,11 +41,13 @@ def _intent(text: str, reading: Reading) -> str | None:
     best = reading.guesses[0] if reading.guesses and reading.known else None
     if best is None:
         return commands.commanded(text) or commands.asked(text)
+    if best.confidence < FAINT:
+        return commands.commanded(text) or commands.looked_up(text) or best.intent
     if best.intent in LOOKUPS and best.confidence < SURE:
         return commands.looked_up(text) or best.intent
     if best.intent in DONE:
         return best.intent
-    return commands.commanded(text, best.intent if best.confidence >= FAINT else None) or best.intent
+    return commands.commanded(text, best.intent) or best.intent
 
 
 def _first(texts: list[str]) -> list[str]:

@@ -144,7 +144,8 @@ class Speaking:
         if said is None or (self.goal is not None and self.goal.asked == "reason" and entities.reason(piece.text)):
             return None
         self._note(piece, said)
-        return self._yes(asks="?" in normal(piece.text)) if said == "yes" else self._no()
+        both = said == "no" and pattern("yes").match(normal(piece.text)) is not None  # "yes, stop it"
+        return self._yes(asks=both or "?" in normal(piece.text)) if said == "yes" or both else self._no()
 
     def _yes(self, asks: bool) -> Part | None:
         """A yes that asks, or that comes after something else was spoken of, has nothing done: it is asked again."""
