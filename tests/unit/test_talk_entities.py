@@ -163,6 +163,7 @@ def test_corrections(text, rest):
     [
         ("pay with my gift card gc-12345678", Means(type="gift_card", id="gc-12345678")),
         ("with a gift card", Means(type="gift_card")),
+        ("order 3dcc3242 with my card ending 4444", Means(type="card", last4="4444")),
         ("the card ending in 1111", Means(type="card", last4="1111")),
         ("my Visa", Means(type="card", brand="visa")),
         ("tok_mastercard", Means(type="card", brand="mastercard", token="tok_mastercard")),

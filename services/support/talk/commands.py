@@ -8,6 +8,7 @@ import re
 from rapidfuzz import fuzz
 
 from services.support.talk import entities
+from services.support.talk.intents import LOOKUPS
 from services.support.talk.vocabulary import HEARD, any_of, kinds, normal, says
 
 ALIKE, LONG = 80, 6
@@ -58,6 +59,11 @@ def commanded(text: str, topic: str | None = None) -> str | None:
     return next((intent for intent in found if intent is not None), None)
 
 
+def tells(text: str) -> bool:
+    """Whether a verb of an action is in a text."""
+    return VERB.search(normal(text)) is not None
+
+
 def _command(part: str, plainly: bool) -> str | None:
     lead = LEAD.match(part)
     rest = part[lead.end() :] if lead else part
@@ -82,3 +88,8 @@ def _slip(rest: str) -> str | None:
 def asked(text: str) -> str | None:
     """What is wanted, by the usual words for it; an order's number alone asks for its state."""
     return next(iter(kinds("asks", text)), "order_status" if entities.order_ids(text) else None)
+
+
+def looked_up(text: str) -> str | None:
+    """What is to be looked up, by the usual words for it."""
+    return next((intent for intent in kinds("asks", text) if intent in LOOKUPS), None)

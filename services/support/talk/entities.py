@@ -240,7 +240,7 @@ def means(text: str) -> Means | None:
         rest = pattern("gift_card").split(plain, maxsplit=1)[1]
         found = CARD_ID.search(rest)
         return Means(type="gift_card", id=found[0] if found else None)
-    last4 = LAST4.search(plain)
+    last4 = LAST4.search(_without(plain, ORDER_ID))
     brand = next(iter(brands), None) if (brands := [b for b in HEARD["brands"] if b in plain]) else None
     token = TOKEN.search(plain)
     if token or brand or says("card", plain) or (says("ending", plain) and last4):

@@ -9,7 +9,7 @@ from services.support.talk import answering, clauses, commands, entities, goals,
 from services.support.talk.actions import ROWS
 from services.support.talk.case import Case, Part, Settings, Stop
 from services.support.talk.goals import Outcome
-from services.support.talk.hearing import Hearing, Piece
+from services.support.talk.hearing import SURE, Hearing, Piece
 from services.support.talk.intents import ACTIONS, HUMAN, POLITE, REFUSED
 from services.support.talk.memory import Focus, Goal, Memory, Suggestion
 from services.support.talk.ports import Blind, Guest, Ports, Sight
@@ -19,8 +19,6 @@ from services.support.turns import Answers, OpenAction, Proposal, Turn
 
 AMENDMENTS = {"cancel", "change_address", "change_items", "change_payment", "return", "exchange"}
 """Kinds of which an order has one at a time."""
-SURE = 0.5
-"""From which confidence a text that is no plain yes is taken for one."""
 PLAIN = 40
 SUGGESTED = "suggested"
 """Among ids of actions: what a yes would begin."""
@@ -173,7 +171,8 @@ class Speaking:
         if said is None or (self.goal is not None and self.goal.asked == "reason" and entities.reason(piece.text)):
             return None
         self._note(piece, said)
-        return self._yes(asks="?" in normal(piece.text)) if said == "yes" else self._no()
+        both = said == "no" and pattern("yes").match(normal(piece.text)) is not None  # "yes, stop it"
+        return self._yes(asks=both or "?" in normal(piece.text)) if said == "yes" or both else self._no()
 
     def _yes(self, asks: bool) -> Part | None:
         """A yes that asks, or that comes after something else was spoken of, has nothing done: it is asked again."""
@@ -240,7 +239,7 @@ class Speaking:
 
     def _is_new(self, piece: Piece, goal: Goal) -> bool:
         """Whether something else is wanted, rather than an answer given."""
-        if piece.intent == goal.intent or entities.is_bare_choice(piece.text):
+        if piece.intent == goal.intent or piece.is_faint or _only_answers(piece.text, goal):
             return False
         if piece.intent in ACTIONS and piece.confidence < SURE and not commands.commanded(piece.text):
             return not goals.fits(self.case, goal, piece.text)  # "the mastercard" is a choice, if one was asked for
@@ -268,7 +267,8 @@ class Speaking:
         if last is None or not any(KINDS.get(action.kind) == last.intent for action in self._open()):
             return None
         rest = entities.correction(piece.text)
-        other = piece.is_request and piece.intent != last.intent and PARTS_OF.get(piece.intent or "") not in last.slots
+        wanted = piece.is_request and not piece.is_faint
+        other = wanted and piece.intent != last.intent and PARTS_OF.get(piece.intent or "") not in last.slots
         asks = clauses.is_question(piece.text) and (other or not rest)
         if asks or (other and (piece.intent in ACTIONS or not rest)):
             return None
@@ -371,6 +371,13 @@ def _is_replaced(action: OpenAction, new: Proposal, corrected: Goal | None) -> b
     same_thing = action.kind == new.kind or {action.kind, new.kind} <= AMENDMENTS
     was = corrected.slots.get("order") if corrected is not None else None
     return same_thing and action.order_id in (new.order_id, was or new.order_id)
+
+
+def _only_answers(text: str, goal: Goal) -> bool:
+    """Whether a text cannot be another wish: a choice alone, or why, where that was asked. "I do not want it any more"
+    is why it is sent back."""
+    why = goal.asked == "reason" and entities.reason(text) is not None and not commands.tells(text)
+    return why or entities.is_bare_choice(text)
 
 
 def _is_plain(text: str) -> bool:
