@@ -80,10 +80,10 @@ def masked_text(text: str) -> str:
 
 
 def _without_addresses(text: str) -> str:
-    return _EMAIL.sub(shortened, text)
+    return _EMAIL.sub(address_shown, text)
 
 
-def shortened(found: re.Match[str]) -> str:
+def address_shown(found: re.Match[str]) -> str:
     """What is shown of an address: a match's first group is its first letter, the second its domain, or None where it
     is no address."""
     return f"{found[1]}{HIDDEN}@{found[2]}" if found[2] else found[0]

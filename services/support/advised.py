@@ -52,8 +52,10 @@ class Advised:
         label = self._model.label(text, self._turn.before)
         return _led_by(label, reading) if label is not None else reading
 
-    def find(self, text: str, language: str, intent: str | None = None, limit: int = 3) -> list[Hit]:
-        hits = self._answers.find(text, language, intent, limit)
+    def find(
+        self, text: str, language: str, intent: str | None = None, limit: int = 3, reading: Reading | None = None
+    ) -> list[Hit]:
+        hits = self._answers.find(text, language, intent, limit, reading)
         best = next((number for number, hit in enumerate(hits) if hit.sure), None)
         if best is None or not self._phrases or not self._model.settings.phrases or self._is_refused:
             return hits

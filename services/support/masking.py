@@ -8,7 +8,7 @@ import unicodedata
 
 from stdnum import iban
 
-from chassis.masking import HIDDEN, masked_text, shortened
+from chassis.masking import HIDDEN, address_shown, masked_text
 
 _ODD = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
 """Characters that turn the direction of text, or that nobody sees."""
@@ -40,7 +40,7 @@ def clean(text: str) -> str:
 
 def masked(text: str) -> str:
     """Without what a conversation does not need: cards, tokens, bank accounts, phone numbers, addresses of mail."""
-    text = _EMAIL.sub(shortened, text)
+    text = _EMAIL.sub(address_shown, text)
     text = _without_accounts(text)
     text = _IDENTITY.sub(HIDDEN, masked_text(text))
     return _PHONE.sub(HIDDEN, text)

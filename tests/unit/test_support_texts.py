@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.masking import shortened
+from chassis.masking import address_shown
 from services.support.masking import _EMAIL, clean, masked
 from services.support.talk.hearing import MOST, Hearing
 from services.support.turns import Guess, Reading
@@ -50,7 +50,7 @@ PLAIN_EMAIL = re.compile(r"([A-Za-z0-9])[A-Za-z0-9._%+-]*@((?:[A-Za-z0-9-]+\.)+[
 
 @given(st.text(alphabet="ab1.-+%_@ ", max_size=30))
 def test_addresses_are_hidden_as_the_plain_pattern_says(text):
-    assert _EMAIL.sub(shortened, text) == PLAIN_EMAIL.sub(r"\1***@\2", text)
+    assert _EMAIL.sub(address_shown, text) == PLAIN_EMAIL.sub(r"\1***@\2", text)
 
 
 class Counting:
