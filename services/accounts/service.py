@@ -56,6 +56,7 @@ from contracts.accounts import (
 from contracts.orders import SagasForgotten
 from contracts.payments import DisputeMoved, GiftCardIssued
 from contracts.transactions import TransactionsForgotten
+from contracts.users import PrivacyForgotten
 from services.accounts import books, holders, proposals, sealing, store
 from services.accounts.domain import dispute_entry, granted
 from services.accounts.models import Base
@@ -265,6 +266,10 @@ class AccountsService(DeadLetterOperations):
     @handles(TransactionsForgotten)
     def on_transactions_forgotten(self, told: TransactionsForgotten) -> None:
         forget_sagas(self.db.session, "transactions", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     def _book(self, key: str, entry: contract.NewEntry) -> None:
         """Book what payments told of, in the commit that notes that it was heard."""
