@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Row, Table, delete, select, text, tuple_, update
+from sqlalchemy import Column, ColumnElement, Row, Table, delete, or_, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from chassis.commands import command, undo
@@ -21,7 +21,7 @@ from chassis.db import WorkerDatabase, affected, dialect_of, insert_new, now
 from chassis.errors import ServiceError
 from chassis.privacy_types import Cursor, Erased, Person, PersonalData, Record, RecordLimit
 from chassis.rpc import rpc
-from chassis.tables import leaving
+from chassis.tables import inbox, leaving
 
 OPEN_SHOWN = 20
 _SHARED = text("SELECT pg_advisory_xact_lock_shared(:space, hashtext(:of))")
@@ -102,6 +102,7 @@ class PrivacyOperations:
         self.call.require_trusted()
         session = self.db.session
         _fence(session, person)
+        _forget_answers(session, person)
         self.before_erasing(person)
         return Erased(rows={kind.name: _erase(session, kind, kind.whose(person)) for kind in self.kinds})
 
@@ -133,6 +134,12 @@ def _lock(session: Session, how: Any, customer_id: str) -> None:
     """A row that is not there yet cannot be locked. SQLite has one writer at a time anyway."""
     if dialect_of(session) == "postgresql":
         session.execute(how, {"space": _SPACE, "of": customer_id})
+
+
+def _forget_answers(session: Session, person: Person) -> None:
+    """What is kept for repeats of clients' commands, where it names the person. It looks at every row."""
+    named = [inbox.c.result.contains(word, autoescape=True) for word in (person.customer_id, person.email)]
+    session.execute(delete(inbox).where(inbox.c.saga_id.is_(None), inbox.c.state == "ok", or_(*named)))
 
 
 def _open(session: Session, kinds: Sequence[Kind], person: Person) -> list[str]:

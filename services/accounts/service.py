@@ -58,6 +58,7 @@ from contracts.accounts import (
 from contracts.orders import SagasForgotten
 from contracts.payments import DisputeMoved, GiftCardIssued
 from contracts.transactions import TransactionsForgotten
+from contracts.users import PrivacyForgotten
 from services.accounts import books, holders, proposals, sealing, store
 from services.accounts.domain import dispute_entry, granted
 from services.accounts.models import Base
@@ -270,6 +271,10 @@ class AccountsService(DeadLetterOperations, PrivacyOperations):
     @handles(TransactionsForgotten)
     def on_transactions_forgotten(self, told: TransactionsForgotten) -> None:
         forget_sagas(self.db.session, "transactions", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     def before_erasing(self, person: Person) -> None:
         holders.close_all(self.db.session, person.customer_id, "the customer has left")

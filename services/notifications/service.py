@@ -20,7 +20,7 @@ from chassis.events import handles
 from chassis.leases import take_lease
 from chassis.privacy import PrivacyOperations, is_leaving, require_staying
 from chassis.provide import provided
-from chassis.prune import Pruner
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.settings import Settings
@@ -38,6 +38,7 @@ from contracts.orders import (
 )
 from contracts.shipping import OrderDelivered, OrderShipped
 from contracts.transactions import TransactionDisputed, TransactionEnded
+from contracts.users import PrivacyForgotten
 from services.notifications import store
 from services.notifications.adapters import Maildir, Postman, Refused, Smtp
 from services.notifications.domain import COPIES_IN_A_DAY, Letter, is_address
@@ -118,6 +119,10 @@ class NotificationsService(DeadLetterOperations, PrivacyOperations):
     @handles(TransactionDisputed)
     def on_transaction_disputed(self, fact: TransactionDisputed) -> None:
         self._write(fact)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     @rpc
     def find(self, to: Address | None = None, limit: Limit = 20) -> list[Mail]:

@@ -18,7 +18,7 @@ from chassis.events import handles
 from chassis.outbox import Relay
 from chassis.privacy import PrivacyOperations, require_staying
 from chassis.provide import provided
-from chassis.prune import Pruner
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import call_async, remote, rpc
 from chassis.saga_engine import Sagas
 from chassis.saga_operations import SagaOperations
@@ -45,7 +45,7 @@ from contracts.payments import DisputeMoved, PaymentResolved, PaymentsApi
 from contracts.products import ProductsApi
 from contracts.risk import ReviewDecided, WithoutRisk
 from contracts.shipping import ShipmentMoved, ShippingApi, ShippingQuote
-from contracts.users import Profile, UsersApi
+from contracts.users import PrivacyForgotten, Profile, UsersApi
 from services.orders import amendments, bookings, disputes, store
 from services.orders.amending import Amending, same
 from services.orders.domain import MOVING, STATES, Placed, price, status_with, totals
@@ -205,6 +205,10 @@ class OrdersService(SagaOperations, DeadLetterOperations, PrivacyOperations, Ame
         state = store.shipment_moved(self.db.session, moved.order_id, moved.status, moved.tracking)
         if state is not None and state not in MOVING:  # one whose saga runs takes it up at its end
             store.move(self.db.session, moved.order_id, status_with(moved.status))
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     # --- what the doors share
 

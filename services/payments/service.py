@@ -48,6 +48,7 @@ from contracts.payments import (
     Refund,
 )
 from contracts.transactions import TransactionsForgotten
+from contracts.users import PrivacyForgotten
 from services.payments import asking, books, captures, disputes, gift_cards, payouts, refunds, store
 from services.payments.adapters import Acquirer, AcquirerClient, Bank, BankClient, Disputed, Movement, SentOut
 from services.payments.domain import LARGEST, SMALLEST, shares_of
@@ -291,6 +292,10 @@ class PaymentsService(DeadLetterOperations, PrivacyOperations):
     @handles(TransactionsForgotten)
     def on_transactions_forgotten(self, told: TransactionsForgotten) -> None:
         forget_sagas(self.db.session, "transactions", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     @command(retriable=True)
     def void_unowned(self, authorize_key: OutsideKey, *, key: OutsideKey) -> Outside[None, None]:

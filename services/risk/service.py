@@ -19,6 +19,7 @@ from chassis.types import Money
 from contracts.orders import SagasForgotten
 from contracts.risk import Assessment, Id, RiskApi, Screening, Subject
 from contracts.transactions import TransactionsForgotten
+from contracts.users import PrivacyForgotten
 from services.risk import reviews, rulesets, store
 from services.risk.expressions import shadow_of
 from services.risk.features import OUTDATED, features, serialize
@@ -97,6 +98,10 @@ class RiskService(DeadLetterOperations, PrivacyOperations, Ruling, Reviewing):
     @handles(TransactionsForgotten)
     def on_transactions_forgotten(self, told: TransactionsForgotten) -> None:
         forget_sagas(self.db.session, "transactions", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     # --- what the doors share
 

@@ -30,6 +30,7 @@ from contracts.shipping import (
     ShippingQuote,
     Tracking,
 )
+from contracts.users import PrivacyForgotten
 from services.shipping import store
 from services.shipping.adapters import Booking, Carrier, CarrierClient
 from services.shipping.domain import parcels_for
@@ -159,6 +160,10 @@ class ShippingService(DeadLetterOperations, PrivacyOperations):
     @handles(SagasForgotten)
     def on_sagas_forgotten(self, told: SagasForgotten) -> None:
         forget_sagas(self.db.session, "orders", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     def _apply(self, parcel: Booking) -> None:
         store.apply(self.db.session, parcel.key, parcel.tracking, parcel.status, parcel.sequence)

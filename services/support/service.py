@@ -15,11 +15,12 @@ from chassis.cursors import encode_cursor, read_cursor
 from chassis.db import Database, WorkerDatabase, now
 from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import Failure, OutcomeUnknown, ServiceError
+from chassis.events import handles
 from chassis.outbox import Relay
 from chassis.privacy import PrivacyOperations, require_staying
 from chassis.privacy_types import Person
 from chassis.provide import provided
-from chassis.prune import Pruner
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import remote, rpc, tuned
 from chassis.service import CallContext
 from chassis.settings import Settings
@@ -47,7 +48,7 @@ from contracts.support import (
     Who,
 )
 from contracts.transactions import TransactionsApi
-from contracts.users import UsersApi
+from contracts.users import PrivacyForgotten, UsersApi
 from services.support import actions, dialogue, handing, store, views, words
 from services.support.adapters import LanguageModel
 from services.support.advised import advised
@@ -226,6 +227,10 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations, PrivacyOpe
         if for_staff:
             self._note_reading(conversation_id)
         return happened
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     # --- turns
 

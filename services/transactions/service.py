@@ -19,7 +19,7 @@ from chassis.events import handles
 from chassis.outbox import Relay
 from chassis.privacy import PrivacyOperations, require_staying
 from chassis.provide import provided
-from chassis.prune import Pruner
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import call_async, remote, rpc, tuned
 from chassis.saga_engine import Sagas
 from chassis.saga_operations import SagaOperations
@@ -46,7 +46,7 @@ from contracts.transactions import (
     TransactionsForgotten,
     WaitS,
 )
-from contracts.users import Profile, UsersApi
+from contracts.users import PrivacyForgotten, Profile, UsersApi
 from services.transactions import disputes, store
 from services.transactions.domain import (
     REVERSIBLE,
@@ -226,6 +226,10 @@ class TransactionsService(SagaOperations, DeadLetterOperations, PrivacyOperation
         row = store.note_return(self.db.session, told.payout_id, told.reason, told.settled)
         if row is not None and row.status == "completed":  # else its end takes this up
             self.sagas.start_saga(self.db.session, RETURN, row.id, returned(_moving(row), row))
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     # --- what the doors share
 
