@@ -26,7 +26,7 @@ DONE_BY = {
 }
 """Topics, and the actions that they tell of."""
 VERB = any_of(VERBS)
-OBJECT = re.compile(rf"\s*(?:{any_of(HEARD['objects']).pattern}|[0-9a-f]{{8}}|$)")
+OBJECT = re.compile(rf"\s*(?:{any_of([*HEARD['objects'], *HEARD['things']]).pattern}|[0-9a-f]{{8}}|$)")
 LATER = re.compile(r"把.+?(取消|退掉|退了|退货|换成|冻结)|[要想都全只](退|换成|取消|冻结)|(换成)")
 """In Chinese the verb may follow what it is done to."""
 
