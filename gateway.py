@@ -40,6 +40,7 @@ from edge.disputes import DisputeRoutes
 from edge.errors import STATUS
 from edge.knowledge import KnowledgeRoutes
 from edge.operators import OperatorRoutes
+from edge.privacy import PrivacyRoutes
 from edge.profile import ProfileRoutes
 from edge.registry import RegistryRoutes
 from edge.risk import RiskRoutes
@@ -62,6 +63,7 @@ PLACE_S = 5.0
 
 class GatewayService(
     ProfileRoutes,
+    PrivacyRoutes,
     AmendmentRoutes,
     AccountRoutes,
     TransactionRoutes,

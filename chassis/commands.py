@@ -65,17 +65,19 @@ def command(fn: Callable[P, Outside[Any, R]]) -> Callable[P, R]: ...
 @overload
 def command(fn: Callable[P, R]) -> Callable[P, R]: ...
 @overload
-def command(*, retriable: bool) -> Callable[[Callable[P, Any]], Callable[P, Any]]: ...
-def command(fn: Callable[..., Any] | None = None, *, retriable: bool = False) -> Any:
+def command(*, retriable: bool, beside: tuple[str, ...] = ...) -> Callable[[Callable[P, Any]], Callable[P, Any]]: ...
+def command(fn: Callable[..., Any] | None = None, *, retriable: bool = False, beside: tuple[str, ...] = ()) -> Any:
     """Serve a method over RPC as an action behind the barrier. Its keyword `key` says which one it is.
 
     Inside a local command `self.db.session` is the open write transaction. A refusal is a ServiceError; it is stored,
     unless `retriable`: then the same key may succeed later. What a retriable outside command refuses before its call
     has to be so whatever an earlier call of the same key still does: it goes by the business row. `auth.forbidden`
-    leaves nothing behind: nobody may use up another's key.
+    leaves nothing behind: nobody may use up another's key. `beside` names arguments that make no other input of it: one
+    that a method gets later, so that what was begun before is still the same.
     """
     if fn is None:
-        return functools.partial(command, retriable=retriable)
+        return functools.partial(command, retriable=retriable, beside=beside)
+    fn.__beside__ = beside  # type: ignore[attr-defined]
     outside = inspect.isgeneratorfunction(fn)
     run = _outside_action if outside else _local_action
     result_type = _result_type(fn, outside)
@@ -132,8 +134,8 @@ def _local_action(
     key = arguments["key"]
     try:
         with self.db.write() as session:
-            if not claim(session, key, fn.__name__, _input_of(arguments), "ok"):
-                return answer(session, key, fn.__name__, _input_of(arguments), result_type)
+            if not claim(session, key, fn.__name__, _input_of(fn, arguments), "ok"):
+                return answer(session, key, fn.__name__, _input_of(fn, arguments), result_type)
             result = _or_undone(functools.partial(fn, self, **arguments))
             store_result(session, key, result)
             return result
@@ -152,8 +154,8 @@ def _refuse(
         raise refusal
     key = arguments["key"]
     with self.db.write() as session:
-        if not claim(session, key, fn.__name__, _input_of(arguments), "failed"):
-            return answer(session, key, fn.__name__, _input_of(arguments), result_type)
+        if not claim(session, key, fn.__name__, _input_of(fn, arguments), "failed"):
+            return answer(session, key, fn.__name__, _input_of(fn, arguments), result_type)
         store_refusal(session, key, refusal)
     raise refusal
 
@@ -166,12 +168,12 @@ def _outside_action(
     parts = fn(self, **arguments)
     try:
         with self.db.write() as session:
-            first = claim(session, key, fn.__name__, _input_of(arguments), "started")
+            first = claim(session, key, fn.__name__, _input_of(fn, arguments), "started")
             if not first:
                 row = find(session, key)
-                _require_same(row, fn.__name__, _input_of(arguments))
+                _require_same(row, fn.__name__, _input_of(fn, arguments))
                 if row.state != "started":
-                    return answer(session, key, fn.__name__, _input_of(arguments), result_type)
+                    return answer(session, key, fn.__name__, _input_of(fn, arguments), result_type)
             call = _or_undone(functools.partial(next, parts))
     except _Undone as undone:
         refusal = undone.refusal
@@ -205,7 +207,7 @@ def _verdict(
     key = arguments["key"]
     with self.db.write() as session:
         if not _move(session, key, "started", "ok"):  # another one's verdict, or an undo, came first
-            return answer(session, key, fn.__name__, _input_of(arguments), result_type)
+            return answer(session, key, fn.__name__, _input_of(fn, arguments), result_type)
         try:
             result = _rest_of(send)
         except ServiceError as exc:
@@ -223,7 +225,7 @@ def _verdict(
 def _local_undo(self: HasDatabase, fn: Callable[..., Any], arguments: dict[str, Any]) -> None:
     key = arguments["key"]
     with self.db.write() as session:
-        if claim(session, key, fn.__name__, _input_of(arguments), "fenced"):
+        if claim(session, key, fn.__name__, _input_of(fn, arguments), "fenced"):
             return
         if _move(session, key, "ok", "undone"):
             fn(self, **arguments)
@@ -232,7 +234,7 @@ def _local_undo(self: HasDatabase, fn: Callable[..., Any], arguments: dict[str, 
 def _outside_undo(self: HasDatabase, fn: Callable[..., Any], arguments: dict[str, Any]) -> None:
     key = arguments["key"]
     with self.db.write() as session:
-        if claim(session, key, fn.__name__, _input_of(arguments), "fenced"):
+        if claim(session, key, fn.__name__, _input_of(fn, arguments), "fenced"):
             return
         begun = _move(session, key, "ok", "undoing") or _move(session, key, "started", "undoing")
         if not begun and find(session, key).state != "undoing":
@@ -349,8 +351,9 @@ def _fingerprint(command_input: Any) -> str:
     return hash_of([whose, command_input])
 
 
-def _input_of(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if name != "key"}
+def _input_of(fn: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    beside = getattr(fn, "__beside__", ())
+    return {name: value for name, value in arguments.items() if name != "key" and name not in beside}
 
 
 def _result_type(fn: Callable[..., Any], outside: bool) -> Any:

@@ -11,9 +11,15 @@ HIDDEN = "***"
 DEEPEST = 20
 
 
+def shortened(text: str) -> str:
+    """Of a long number as much as it takes to recognise it: its first two characters and its last four. Shortened once
+    more it stays so."""
+    return f"{text[:2]}…{text[-4:]}"
+
+
 def _partly(value: str) -> str:
     """An address keeps its first letter and its domain, so that people know whom they talk about."""
-    return _EMAIL.sub(r"\1***@\2", value) if "@" in value else HIDDEN
+    return _without_addresses(value) if "@" in value else HIDDEN
 
 
 def _wholly(value: str) -> str:
@@ -39,12 +45,14 @@ MASKED: Mapping[str, Callable[[str], str]] = {
 }
 """Names of fields, and how much of them is hidden. A name that ends in `_` and one of these is masked as that one."""
 
-_EMAIL = re.compile(r"([\w.+-])[\w.+-]*@([\w-]+(?:\.[\w-]+)+)")
+# Whoever writes these texts must not be able to make them slow: what begins like a match is read to its end, and then
+# left behind whether it was one or not (its last group). So no place of a text is begun from twice.
+_EMAIL = re.compile(r"([\w.+-])[\w.+-]*+(?:@([\w-]++(?:\.[\w-]++)+))?")
+_JWT = re.compile(r"eyJ[\w-]++(\.[\w-]++\.[\w-]*+)?", re.ASCII)
 _SECRETS = re.compile(
-    r"eyJ[\w-]+\.[\w-]+\.[\w-]*"  # a JWT
-    r"|\b(?:tok|sk|pk|rk|whsec)_\w+"  # tokens and keys of card processors
+    r"\b(?:tok|sk|pk|rk|whsec)_\w+"  # tokens and keys of card processors
     r"|\b[Bb]earer\s+\S+"
-    r"|(?<=://)[^/\s]*:[^/\s]*(?=@)"  # a URI's user and password, whatever is in it
+    r"|(?<=://)[^/\s:]*+:[^/\s]*(?=@)"  # a URI's user and password, whatever is in it
     r"|(?<=[?&]password=)[^&\s]+",  # of a database's
     re.ASCII,  # a letter of another script does not hide one
 )
@@ -66,8 +74,19 @@ def masked(value: Any, depth: int = 0) -> Any:
 
 def masked_text(text: str) -> str:
     """A sentence without addresses, tokens and card numbers."""
-    text = _SECRETS.sub(HIDDEN, _EMAIL.sub(r"\1***@\2", text))
+    text = _JWT.sub(lambda found: HIDDEN if found[1] else found[0], _without_addresses(text))
+    text = _SECRETS.sub(HIDDEN, text)
     return _DIGITS.sub(lambda found: HIDDEN if _is_card_number(found[0]) else found[0], text)
+
+
+def _without_addresses(text: str) -> str:
+    return _EMAIL.sub(address_shown, text)
+
+
+def address_shown(found: re.Match[str]) -> str:
+    """What is shown of an address: a match's first group is its first letter, the second its domain, or None where it
+    is no address."""
+    return f"{found[1]}{HIDDEN}@{found[2]}" if found[2] else found[0]
 
 
 def _field(name: str, value: Any, depth: int) -> Any:

@@ -21,15 +21,19 @@ from chassis.errors import OutcomeUnknown, ServiceError, Unavailable
 
 T = TypeVar("T")
 NOT_SENT = (ConnectTimeoutError, NewConnectionError, EmptyPoolError)
+MOST_BYTES = 16 << 20
+"""Of an answer, unpacked."""
+READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What `company` said. `status` is below 500, and no redirection."""
+    """What `company` said. `status` is below 500, and no redirection; `media_type` is what it calls its body."""
 
     company: str
     status: int
     body: dict[str, Any]
+    media_type: str = ""
 
     def result(self, kind: type[T], refusals: Mapping[str, str]) -> T:
         """The body as a `kind`, or the ServiceError that `refusals` names for the company's `code`.
@@ -49,13 +53,27 @@ class Answer:
 
 
 class OutsideClient:
-    """Keep-alive connections to one company, at most `pool` of them: who finds none free in time was never sent."""
+    """Keep-alive connections to one company, at most `pool` of them: who finds none free in time was never sent.
 
-    def __init__(self, name: str, base_url: str, timeout_s: float, pool: int = 10) -> None:
+    `headers` go with every request. An answer of more than `most_bytes` is not read to its end, and counts as none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        timeout_s: float,
+        pool: int = 10,
+        *,
+        headers: Mapping[str, str] | None = None,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
         url = urllib3.util.parse_url(base_url)
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError(f"{name}: {base_url!r} is not an http(s) URL")
         self.name, self.timeout_s, self.prefix = name, timeout_s, (url.path or "").rstrip("/")
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json", **(headers or {})}
+        self._most_bytes = most_bytes
         self._pool = urllib3.connection_from_url(base_url, maxsize=pool, block=True)
 
     def call(self, method: str, path: str, body: Any = None, *, deadline: float | None = None) -> Answer:
@@ -63,7 +81,7 @@ class OutsideClient:
         call that is being served and `deadline` (epoch seconds) all allow.
 
         Raises Unavailable when certainly nothing was sent, OutcomeUnknown when it may have been: time ran out, the
-        connection broke, the answer was a 5xx, a redirection or no JSON object.
+        connection broke, the answer was a 5xx, a redirection, too long or no JSON object.
         """
         timeout = time_left(self.timeout_s)
         if deadline is not None:
@@ -73,7 +91,8 @@ class OutsideClient:
         faults.before(faults.OUTSIDE)
         expired = eventlet.Timeout(timeout)  # urllib3's own hold for each read, not for all of them together
         try:
-            status, data = self._send(method, path, body, timeout)
+            answer = self._send(method, path, body, timeout)
+            data = self._read(answer)
         except eventlet.Timeout as e:
             if e is not expired:
                 raise
@@ -85,28 +104,43 @@ class OutsideClient:
         finally:
             expired.cancel()
         faults.after(faults.OUTSIDE)
-        return self._answer(status, data)
+        return self._answer(answer.status, data, answer.headers.get("Content-Type", ""))
 
-    def _send(self, method: str, path: str, body: Any, timeout: float) -> tuple[int, bytes]:
-        answer = self._pool.urlopen(
+    def _send(self, method: str, path: str, body: Any, timeout: float) -> urllib3.BaseHTTPResponse:
+        return self._pool.urlopen(
             method,
             self.prefix + path,
             body=None if body is None else msgspec.json.encode(body),
-            headers={"Content-Type": "application/json", "Accept": "application/json"},
+            headers=self._headers,
             retries=False,
             redirect=False,
             assert_same_host=False,
             timeout=urllib3.Timeout(connect=timeout / 2, read=timeout),
             pool_timeout=timeout / 2,  # type: ignore[arg-type]  # fractions are waited for too
+            preload_content=False,
         )
-        return answer.status, answer.data
 
-    def _answer(self, status: int, data: bytes) -> Answer:
+    def _read(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        data = bytearray()
+        try:
+            for part in answer.stream(READ_BYTES):
+                data += part
+                if len(data) > self._most_bytes:
+                    raise OutcomeUnknown(self.name, f"answered more than {self._most_bytes} bytes")
+        except BaseException:
+            answer.close()  # the rest is not waited for, so the connection is of no more use
+            raise
+        finally:
+            answer.release_conn()
+        return bytes(data)
+
+    def _answer(self, status: int, data: bytes, content_type: str) -> Answer:
         if status >= 500 or 300 <= status < 400:
             raise OutcomeUnknown(self.name, f"answered {status}")
         try:
-            return Answer(self.name, status, msgspec.json.decode(data, type=dict[str, Any]))
-        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+            body = msgspec.json.decode(data, type=dict[str, Any])
+            return Answer(self.name, status, body, content_type.partition(";")[0].strip().lower())
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise OutcomeUnknown(self.name, f"answered {status} without a JSON object") from e
 
 

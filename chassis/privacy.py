@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Row, Table, delete, select, text, tuple_, update
+from sqlalchemy import Column, ColumnElement, Row, Table, delete, or_, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from chassis.commands import command, undo
@@ -21,7 +21,7 @@ from chassis.db import WorkerDatabase, affected, dialect_of, insert_new, now
 from chassis.errors import ServiceError
 from chassis.privacy_types import Cursor, Erased, Person, PersonalData, Record, RecordLimit
 from chassis.rpc import rpc
-from chassis.tables import leaving
+from chassis.tables import inbox, leaving
 
 OPEN_SHOWN = 20
 _SHARED = text("SELECT pg_advisory_xact_lock_shared(:space, hashtext(:of))")
@@ -34,10 +34,11 @@ class Kind:
     """Rows of one table that are about customers.
 
     `whose`: which are a person's. `told`: the columns that a customer is told. `blank`: what an erasure writes into
-    them, the first a column that can be compared; None: it removes the rows; {}: they stay as they are, because
-    nothing in them tells who somebody is. `open`: which of them are business that is not over. `at`: since when they
-    are old; with a number of days in `retention_days` for this name, they are treated so too when that is over, if
-    `done` holds.
+    them, a value or what makes one of the value that is there; the first is one that no other row has, or `done` says
+    which rows still tell something. None: it removes the rows; {}: they stay as they are, because nothing in them
+    tells who somebody is, or the law wants them so. `open`: which of them are business that is not over, perhaps by the
+    time. `at`: since when they are old; with a number of days in `retention_days` for this name, they are treated so
+    too when that is over, if `done` holds.
     """
 
     name: str
@@ -45,13 +46,22 @@ class Kind:
     whose: Callable[[Person], ColumnElement[bool]]
     told: tuple[str, ...]
     blank: Mapping[str, Any] | None = None
-    open: ColumnElement[bool] | None = None
+    open: ColumnElement[bool] | Callable[[datetime], ColumnElement[bool]] | None = None
     at: Column[Any] | None = None
     done: ColumnElement[bool] | None = None
 
     @property
     def keys(self) -> list[Column[Any]]:
         return list(self.table.primary_key.columns)
+
+    @property
+    def left(self) -> list[ColumnElement[bool]]:
+        """Which rows an erasure would still change."""
+        name, value = next(iter((self.blank or {}).items()), ("", len))
+        return [] if callable(value) else [self.table.c[name].is_distinct_from(value)]
+
+    def open_at(self, at: datetime) -> ColumnElement[bool] | None:
+        return self.open if self.open is None or isinstance(self.open, ColumnElement) else self.open(at)
 
 
 class PrivacyOperations:
@@ -92,17 +102,27 @@ class PrivacyOperations:
         self.call.require_trusted()
         session = self.db.session
         _fence(session, person)
+        _forget_answers(session, person)
+        self.before_erasing(person)
         return Erased(rows={kind.name: _erase(session, kind, kind.whose(person)) for kind in self.kinds})
+
+    def before_erasing(self, person: Person) -> None:
+        """What has to end first, in the same transaction; most services have nothing."""
 
 
 def require_staying(session: Session, customer_id: str | None) -> None:
     """Raises ServiceError `privacy.leaving` for a customer whose data are being erased, or were. To be called in the
     write transaction that begins something for them; until it commits their erasure waits."""
-    if customer_id is None:
-        return
-    _lock(session, _SHARED, customer_id)
-    if session.scalar(select(leaving.c.customer_id).where(leaving.c.customer_id == customer_id)) is not None:
+    if is_leaving(session, customer_id):
         raise ServiceError("privacy.leaving", "This customer's data are being erased: nothing new can be begun.")
+
+
+def is_leaving(session: Session, customer_id: str | None) -> bool:
+    """Whether a customer's data are being erased, or were. To be asked in a write transaction, before it holds rows."""
+    if customer_id is None:
+        return False
+    _lock(session, _SHARED, customer_id)
+    return session.scalar(select(leaving.c.customer_id).where(leaving.c.customer_id == customer_id)) is not None
 
 
 def _fence(session: Session, person: Person) -> None:
@@ -116,12 +136,19 @@ def _lock(session: Session, how: Any, customer_id: str) -> None:
         session.execute(how, {"space": _SPACE, "of": customer_id})
 
 
+def _forget_answers(session: Session, person: Person) -> None:
+    """What is kept for repeats of clients' commands, where it names the person. It looks at every row."""
+    named = [inbox.c.result.contains(word, autoescape=True) for word in (person.customer_id, person.email)]
+    session.execute(delete(inbox).where(inbox.c.saga_id.is_(None), inbox.c.state == "ok", or_(*named)))
+
+
 def _open(session: Session, kinds: Sequence[Kind], person: Person) -> list[str]:
     """What is not over, in words: each kind with the key of its row, the first ones."""
     found: list[str] = []
+    at = now(session)
     for kind in kinds:
-        if kind.open is not None:
-            rows = select(*kind.keys).where(kind.whose(person), kind.open).order_by(*kind.keys)
+        if (unfinished := kind.open_at(at)) is not None:
+            rows = select(*kind.keys).where(kind.whose(person), unfinished).order_by(*kind.keys)
             found += [f"{kind.name} {row[0]}" for row in session.execute(rows.limit(OPEN_SHOWN - len(found)))]
     return found
 
@@ -153,17 +180,24 @@ def _erase(session: Session, kind: Kind, where: ColumnElement[bool]) -> int:
         return affected(session, delete(kind.table).where(where))
     if not kind.blank:
         return 0
-    return affected(session, update(kind.table).where(where).values(**kind.blank))
+    made = {name: make for name, make in kind.blank.items() if callable(make)}
+    values = {name: value for name, value in kind.blank.items() if name not in made}
+    if not made:
+        return affected(session, update(kind.table).where(where, *kind.left).values(**values))
+    changing = select(*kind.keys, *(kind.table.c[name] for name in made)).where(where, *kind.left).with_for_update()
+    rows = session.execute(changing).all()
+    for row in rows:
+        mine = [key == getattr(row, key.name) for key in kind.keys]
+        remade = {name: make(getattr(row, name)) for name, make in made.items()}
+        session.execute(update(kind.table).where(*mine).values(**values, **remade))
+    return len(rows)
 
 
 def outlived(session: Session, kind: Kind, before: datetime, batch: int) -> int:
     """Treat at most `batch` rows that became old before as an erasure would; answers how many."""
     assert kind.at is not None
-    where = [kind.at < before]
+    where = [kind.at < before, *kind.left]
     if kind.done is not None:
         where.append(kind.done)
-    if kind.blank:
-        first, value = next(iter(kind.blank.items()))
-        where.append(kind.table.c[first] != value)
     old = [tuple(row) for row in session.execute(select(*kind.keys).where(*where).limit(batch))]
     return _erase(session, kind, tuple_(*kind.keys).in_(old)) if old else 0

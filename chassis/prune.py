@@ -153,12 +153,17 @@ class Pruner(DependencyProvider):
         ids = list(session.scalars(old.order_by(saga.c.wake_at).limit(BATCH)))
         if not ids:
             return 0
-        for table, column in ((saga_log, saga_log.c.saga_id), (saga_signal, saga_signal.c.saga_id), (saga, saga.c.id)):
-            session.execute(delete(table).where(column.in_(ids)))
-        event_id = uuid.uuid4().hex
-        told = forgotten(event_id=event_id, occurred_at=now(session), aggregate_id=event_id, sequence=1, saga_ids=ids)
-        publish(session, told)
+        drop_sagas(session, ids, forgotten)
         return len(ids)
+
+
+def drop_sagas(session: Session, ids: list[str], forgotten: Forgotten) -> None:
+    """Remove ended sagas of this service, and tell who knew them."""
+    for table, column in ((saga_log, saga_log.c.saga_id), (saga_signal, saga_signal.c.saga_id), (saga, saga.c.id)):
+        session.execute(delete(table).where(column.in_(ids)))
+    event_id = uuid.uuid4().hex
+    told = forgotten(event_id=event_id, occurred_at=now(session), aggregate_id=event_id, sequence=1, saga_ids=ids)
+    publish(session, told)
 
 
 def forget_sagas(session: Session, owner: str, saga_ids: list[str]) -> int:

@@ -365,6 +365,19 @@ def remote(contract: type[T]) -> T:
     return cast(T, Remote(contract))
 
 
+class Remotes(DependencyProvider):
+    """Several services, by their names. Worker attribute: a mapping of what `remote` gives of each."""
+
+    client = RpcClient()
+
+    def __init__(self, contracts: Mapping[str, type]) -> None:
+        super().__init__()
+        self.contracts = contracts
+
+    def get_dependency(self, worker_ctx: Any) -> Mapping[str, Proxy]:
+        return {name: Proxy(self.client, contract, worker_ctx) for name, contract in self.contracts.items()}
+
+
 def tuned(service: T, *, caller: Caller | None = None, timeout_s: float | None = None) -> T:
     """The same service, called on behalf of another caller, or with another limit of time."""
     return cast(T, cast(Proxy, service).tuned(caller, timeout_s))

@@ -15,6 +15,7 @@ import msgspec
 
 from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.operations import DeadLettersApi
+from contracts.privacy import PrivacyApi
 
 AccountId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[!-~]+$")]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -252,7 +253,7 @@ booked before with the same input answers its entry, whatever has become of the 
 
 
 @api("accounts")
-class AccountsApi(DeadLettersApi, Protocol):
+class AccountsApi(DeadLettersApi, PrivacyApi, Protocol):
     """Booking is for services (and operators at the broker); customers open accounts and look."""
 
     name: str

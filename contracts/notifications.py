@@ -7,6 +7,7 @@ import msgspec
 
 from chassis.types import Message, api, refuses
 from contracts.operations import DeadLettersApi
+from contracts.privacy import PrivacyApi
 
 Address = Annotated[str, msgspec.Meta(max_length=254, pattern=r"^[^\x00]*$")]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
@@ -34,7 +35,7 @@ class Mail(Message):
 
 
 @api("notifications")
-class NotificationsApi(DeadLettersApi, Protocol):
+class NotificationsApi(DeadLettersApi, PrivacyApi, Protocol):
     name: str
 
     def find(self, to: Address | None = None, limit: Limit = 20) -> list[Mail]:

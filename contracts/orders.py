@@ -24,6 +24,7 @@ from contracts.amendments import (
 from contracts.common import Address, CartRef, DisputeState, OrderLine, PaymentMethod, Text, TimelineEntry, Totals
 from contracts.operations import DeadLettersApi, SagasApi
 from contracts.payments import WALLET_REFUSALS
+from contracts.privacy import PrivacyApi
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100)]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -205,7 +206,8 @@ class ReturnSettled(Event):
 
 @event("orders", "order_changed", subscribers=("notifications.on_order_changed", "support.on_order_changed"))
 class OrderChanged(Event):
-    """The order as it is now. `charged` and `refunded` are what the change cost or gave back, 0 for neither."""
+    """The order as it is now. `charged` and `refunded` are what the change cost or gave back, 0 for neither. `key`:
+    under which it was asked for; events from before do not tell, nor which amendment it was."""
 
     order_id: str
     customer_id: str
@@ -216,6 +218,8 @@ class OrderChanged(Event):
     shipping_address: Address
     charged: Money
     refunded: Money
+    amendment_id: str | None = None
+    key: str | None = None
 
 
 @event("orders", "exchange_settled", subscribers=("notifications.on_exchange_settled", "support.on_exchange_settled"))
@@ -237,7 +241,8 @@ class ExchangeSettled(Event):
 @event("orders", "amendment_failed", subscribers=("support.on_amendment_failed",))
 class AmendmentFailed(Event):
     """A cancel, change, return or exchange came to nothing: it was rejected, with the order as it was, or the goods did
-    not come back in time. `reason_code` and `message`, the sentence for the customer, say why."""
+    not come back in time. `reason_code` and `message`, the sentence for the customer, say why. `key`: under which it
+    was asked for; None if the house did, and in events from before."""
 
     order_id: str
     amendment_id: str
@@ -245,6 +250,7 @@ class AmendmentFailed(Event):
     customer_id: str
     reason_code: str
     message: str
+    key: str | None = None
 
 
 @event("orders", "order_disputed", subscribers=("notifications.on_order_disputed",))
@@ -279,7 +285,7 @@ class SagasForgotten(Event):
 
 
 @api("orders")
-class OrdersApi(SagasApi, DeadLettersApi, Protocol):
+class OrdersApi(SagasApi, DeadLettersApi, PrivacyApi, Protocol):
     name: str
 
     @refuses("orders.cart_empty", "orders.not_sold_any_more", "shipping.not_serviceable", "carts.not_found")

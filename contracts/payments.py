@@ -9,6 +9,7 @@ import msgspec
 from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.common import PaymentMethod
 from contracts.operations import DeadLettersApi
+from contracts.privacy import PrivacyApi
 
 OrderId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
 PayOutId = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern="^[!-~]+$")]
@@ -252,7 +253,7 @@ class PaymentResolved(Event):
 
 
 @api("payments")
-class PaymentsApi(DeadLettersApi, Protocol):
+class PaymentsApi(DeadLettersApi, PrivacyApi, Protocol):
     """A payment belongs to an order and has an id, by default the order's. It is paid by parts: gift cards and accounts
     of the customer's, and at most one card."""
 

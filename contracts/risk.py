@@ -7,6 +7,7 @@ import msgspec
 
 from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.operations import DeadLettersApi
+from contracts.privacy import PrivacyApi
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 Text = Annotated[str, msgspec.Meta(min_length=3, max_length=300)]
@@ -220,7 +221,7 @@ class ReviewDecided(Event):
 
 
 @api("risk")
-class RiskApi(DeadLettersApi, Protocol):
+class RiskApi(DeadLettersApi, PrivacyApi, Protocol):
     """For other services, for staff, and the rules for operators."""
 
     name: str

@@ -8,9 +8,11 @@ import msgspec
 from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.common import Address
 from contracts.operations import DeadLettersApi
+from contracts.privacy import PrivacyApi
 
 OrderId = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
 ParcelId = OrderId
+CustomerId = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[^\x00]*$")]
 Tracking = Annotated[str, msgspec.Meta(max_length=64, pattern="^[!-~]+$")]
 Email = Annotated[str, msgspec.Meta(max_length=254, pattern=r"^[^\x00-\x20]+$")]
 Items = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
@@ -87,6 +89,7 @@ class OrderShipped(Event):
     tracking: str
     email: str
     name: str
+    customer_id: str | None = None
 
 
 @event("shipping", "order_delivered", subscribers=("notifications.on_order_delivered",))
@@ -98,10 +101,11 @@ class OrderDelivered(Event):
     tracking: str
     email: str
     name: str
+    customer_id: str | None = None
 
 
 @api("shipping")
-class ShippingApi(DeadLettersApi, Protocol):
+class ShippingApi(DeadLettersApi, PrivacyApi, Protocol):
     name: str
 
     @refuses("shipping.not_serviceable")
@@ -117,13 +121,14 @@ class ShippingApi(DeadLettersApi, Protocol):
         items: Items,
         email: Email,
         parcel_id: ParcelId | None = None,
+        customer_id: CustomerId | None = None,
         *,
         key: OutsideKey,
     ) -> Shipment:
         """Book a parcel with the carrier. Retriable: a refusal is not kept.
 
         `parcel_id` is by default the order's id; each is booked once. `email` and the address's name are for the mails
-        about this parcel. The carrier may have moved it by the time of the answer.
+        about this parcel, `customer_id` says whose it is. The carrier may have moved it by the time of the answer.
         """
         ...
 

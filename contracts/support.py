@@ -21,6 +21,7 @@ import msgspec
 
 from chassis.types import Event, Message, api, event, refuses
 from contracts.operations import DeadLettersApi
+from contracts.privacy import PrivacyApi
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[\w-]+$")]
 CustomerId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -91,7 +92,8 @@ Change = ActionChange
 
 class Action(Message):
     """`summary` says what will be done and what it costs or gives back, in the conversation's language. `reason` says
-    why it was refused. `subject_id`: what it began, such as a return's id. `by`: who of staff proposed it."""
+    why it was refused. `subject_id`: what it began, such as a return's id. `by`: who of staff proposed it, or was the
+    first to have it done."""
 
     id: str
     kind: str
@@ -242,7 +244,7 @@ class Clock(Message):
 
 
 class Ticket(Message):
-    """A conversation as the desk lists it."""
+    """A conversation as the desk lists it. In lists no more is told of `subject` than how it begins."""
 
     id: str
     status: str
@@ -296,7 +298,9 @@ class Canned(Message):
 
 
 class Report(Message):
-    """Of conversations that began in these days (UTC, both included). Seconds are of business time; None without any.
+    """Of conversations that began in these days (UTC, both included). Seconds are means of business time, without what
+    was waited for the customer and without the time in which it was solved before it was opened again; None without
+    any, and of the first 50,000. What was solved without a word counts as a first answer only where it came late.
 
     `deflected`: ended without a person. `rating` is the mean."""
 
@@ -325,7 +329,7 @@ class ConversationHandedOver(Event):
 
 
 @api("support")
-class SupportApi(DeadLettersApi, Protocol):
+class SupportApi(DeadLettersApi, PrivacyApi, Protocol):
     """Customers and guests see their own conversations alone; staff sees all, and reading one is recorded."""
 
     name: str
@@ -408,9 +412,10 @@ class SupportApi(DeadLettersApi, Protocol):
         if there is a newer one."""
         ...
 
-    @refuses("support.article_not_found")
-    def vote(self, topic: Topic, language: Language, helpful: bool, *, key: str) -> None:
-        """Say whether an article helped."""
+    @refuses("support.article_not_found", "support.not_found")
+    def vote(self, who: Who, topic: Topic, language: Language, version: Sequence, helpful: bool, *, key: str) -> None:
+        """Say whether an article helped, in the version that was shown. One vote each, and the last word counts; a
+        guest votes by the token of a conversation."""
         ...
 
     def unanswered(self, language: Language | None = None, limit: Limit = 50) -> list[Unanswered]:
@@ -431,49 +436,55 @@ class SupportApi(DeadLettersApi, Protocol):
         """What people have to do, by when it is due."""
         ...
 
-    @refuses("support.not_found")
+    @refuses("support.not_found", "support.own_conversation")
     def context(self, conversation_id: Id) -> Context:
         """Everything about a conversation and its customer, as far as the other services answer."""
         ...
 
-    @refuses("support.not_found", "support.claimed", "support.not_claimable")
+    @refuses("support.not_found", "support.own_conversation", "support.claimed", "support.not_claimable")
     def claim(self, conversation_id: Id, *, key: str) -> Ticket:
         """Take a conversation; it is one person's until `claimed_until`, which each reply moves on."""
         ...
 
-    @refuses("support.not_found", "support.not_claimed")
+    @refuses("support.not_found", "support.own_conversation", "support.not_claimed")
     def release(self, conversation_id: Id, *, key: str) -> Ticket:
         """Put a claimed conversation back into its queue."""
         ...
 
-    @refuses("support.not_found", "support.not_claimed")
+    @refuses("support.not_found", "support.own_conversation", "support.not_claimed")
     def transfer(self, conversation_id: Id, queue: Queue, note: Note = "", *, key: str) -> Ticket:
         """Put a claimed conversation into another queue."""
         ...
 
-    @refuses("support.not_found", "support.not_claimed")
+    @refuses("support.not_found", "support.own_conversation", "support.not_claimed")
     def reply(self, conversation_id: Id, text: Text, pending: bool = True, *, key: str) -> Said:
         """Answer the customer. `pending`: it then waits for them, and the clocks stand still."""
         ...
 
-    @refuses("support.not_found")
+    @refuses("support.not_found", "support.own_conversation")
     def note(self, conversation_id: Id, text: Text, *, key: str) -> Said:
         """Write down something for colleagues; the customer never sees it."""
         ...
 
-    @refuses("support.not_found", "support.not_claimed")
+    @refuses("support.not_found", "support.own_conversation", "support.not_claimed")
     def solve(self, conversation_id: Id, text: Note = "", *, key: str) -> Ticket:
         """Say that it is done, with a last word to the customer."""
         ...
 
-    @refuses("support.not_found")
+    @refuses("support.not_found", "support.own_conversation")
     def mark(
         self, conversation_id: Id, tags: Tags | None = None, priority: Priority | None = None, *, key: str
     ) -> Ticket:
         """Set tags, priority, or both."""
         ...
 
-    @refuses("support.not_found", "support.not_claimed", "support.no_customer", "support.not_offered")
+    @refuses(
+        "support.not_found",
+        "support.own_conversation",
+        "support.not_claimed",
+        "support.no_customer",
+        "support.not_offered",
+    )
     def propose(
         self,
         conversation_id: Id,
@@ -486,10 +497,17 @@ class SupportApi(DeadLettersApi, Protocol):
         """Offer the customer an action, in the name of the one who claimed the conversation."""
         ...
 
-    @refuses("support.not_found", "support.action_not_found", "support.action_over", "support.same_person")
+    @refuses(
+        "support.not_found",
+        "support.own_conversation",
+        "support.action_not_found",
+        "support.action_over",
+        "support.same_person",
+    )
     def act(self, conversation_id: Id, action_id: Id, *, key: str) -> Action:
-        """Have a proposed action done on the customer's behalf (they asked by phone, say); above an amount a second
-        person of staff has to, not the one who proposed it."""
+        """Have a proposed action done on the customer's behalf (they asked by phone, say). Above an amount of its
+        currency two of staff have to: of what the assistant offered the first one's word is kept in `by`, and it is
+        still `offered`; then, or where one of staff proposed it, another one has it done."""
         ...
 
     def canned(self, language: Language | None = None) -> list[Canned]:

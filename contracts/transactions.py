@@ -9,6 +9,7 @@ from chassis.types import Event, Message, Money, api, event, refuses
 from contracts.accounts import AccountId, CustomerId
 from contracts.common import Amount, DisputeState, PaymentMethod, TimelineEntry
 from contracts.operations import DeadLettersApi, SagasApi
+from contracts.privacy import PrivacyApi
 
 Kind = Literal["deposit", "withdrawal", "transfer", "reversal"]
 Status = Literal["pending", "in_review", "completed", "rejected", "reversed"]
@@ -124,7 +125,7 @@ BEFORE = (
 
 
 @api("transactions")
-class TransactionsApi(SagasApi, DeadLettersApi, Protocol):
+class TransactionsApi(SagasApi, DeadLettersApi, PrivacyApi, Protocol):
     """Each begins a saga; with `wait_s` the answer is the transaction at its end, or as it is when the time is up."""
 
     name: str

@@ -1,11 +1,15 @@
 """users: who somebody is, what they may do, where they live, what they pay with."""
 
+from datetime import datetime
 from typing import Annotated, Literal, Protocol
 
 import msgspec
 
-from chassis.types import Message, api, refuses
+from chassis.privacy_types import Cursor, Person, Record
+from chassis.types import Event, Message, api, event, refuses
 from contracts.common import Address, Text
+from contracts.operations import SagasApi
+from contracts.privacy import PrivacyApi
 
 Id = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[\w-]+$")]
 Email = Annotated[str, msgspec.Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
@@ -14,6 +18,7 @@ Role = Literal["customer", "staff", "operator"]
 AddressName = Annotated[str, msgspec.Meta(max_length=50, pattern=r"^[^/\x00-\x1f]+$")]
 CardToken = Annotated[str, msgspec.Meta(max_length=200, pattern="^[!-~]+$")]
 Brand = Annotated[str, msgspec.Meta(max_length=30, pattern=r"^[\w -]*$")]
+Why = Annotated[str, msgspec.Meta(max_length=500)]
 Last4 = Annotated[str, msgspec.Meta(max_length=4, pattern="^([0-9]{4})?$")]
 
 
@@ -64,8 +69,62 @@ class PublicKey(Message):
     public_key: str
 
 
+class PrivacyRequest(Message):
+    """What a customer asked for: an `export` of what is kept about them, or its `erasure`.
+
+    `status`: running; an export is then ready, an erasure erased, or refused with what is not over in `open`, each
+    service in its own words. `expires_at`: when this is removed; what was erased stays on record.
+    """
+
+    id: str
+    kind: str
+    status: str
+    requested_at: datetime
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
+    open: list[str] = []
+
+
+class ExportPart(Message):
+    """`complete` is False where a service keeps more than an export holds."""
+
+    service: str
+    complete: bool
+    items: list[Record]
+
+
+class ExportDocument(Message):
+    """What is kept about a customer, service by service, as far as one answer goes: more is behind `next_after`."""
+
+    id: str
+    requested_at: datetime
+    parts: list[ExportPart]
+    next_after: str | None
+
+
+@event(
+    "users",
+    "sagas_forgotten",
+    subscribers=(
+        "accounts.on_privacy_forgotten",
+        "carts.on_privacy_forgotten",
+        "notifications.on_privacy_forgotten",
+        "orders.on_privacy_forgotten",
+        "payments.on_privacy_forgotten",
+        "risk.on_privacy_forgotten",
+        "shipping.on_privacy_forgotten",
+        "support.on_privacy_forgotten",
+        "transactions.on_privacy_forgotten",
+    ),
+)
+class PrivacyForgotten(Event):
+    """These sagas of users' are over and were removed: whoever kept rows for them removes those too."""
+
+    saga_ids: list[str]
+
+
 @api("users")
-class UsersApi(Protocol):
+class UsersApi(PrivacyApi, SagasApi, Protocol):
     name: str
 
     @refuses("users.email_taken")
@@ -131,4 +190,32 @@ class UsersApi(Protocol):
     @refuses("users.not_found")
     def delete_payment_method(self, user_id: Id, method_id: Id, *, key: str) -> None:
         """Forget a payment method; one that is not there is no error."""
+        ...
+
+    @refuses("users.not_found", "privacy.in_progress")
+    def request_export(self, customer_id: Id, *, key: str) -> PrivacyRequest:
+        """Collect what all services keep about a customer: for oneself. One at a time (details.id: the other)."""
+        ...
+
+    @refuses("users.not_found", "users.bad_credentials", "users.throttled", "privacy.in_progress")
+    def request_erasure(
+        self, customer_id: Id, password: str | None = None, reason: Why = "", *, key: str
+    ) -> PrivacyRequest:
+        """Have all services forget a customer, unless something is not over. The customer says the password again,
+        which is throttled as a log-in is; staff may ask for somebody without."""
+        ...
+
+    @refuses("privacy.not_found")
+    def privacy_request(self, request_id: Id) -> PrivacyRequest:
+        """How far it is. An export is its customer's; an erasure is told to whoever has its id, for the customer cannot
+        log in any more."""
+        ...
+
+    @refuses("privacy.not_found", "privacy.not_ready", "privacy.bad_cursor")
+    def export_document(self, request_id: Id, after: Cursor | None = None) -> ExportDocument:
+        """An export that is ready; `after` is the `next_after` of the answer before."""
+        ...
+
+    def collect(self, request_id: Id, service: str, person: Person, *, key: str) -> None:
+        """For users' own sagas: keep what a service says of a customer as parts of an export."""
         ...

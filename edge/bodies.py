@@ -50,6 +50,16 @@ class ProfileChanges(Body):
     email: Email | None = None
 
 
+class Leave(Body):
+    password: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+
+class FileQuery(Body):
+    """`after` is the `next_after` of the answer before."""
+
+    after: Annotated[str, msgspec.Meta(max_length=1000)] | None = None
+
+
 class Roles(Body):
     roles: Annotated[list[Role], msgspec.Meta(max_length=3)]
 

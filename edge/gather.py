@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from chassis.errors import OutcomeUnknown, ServiceError, Unavailable
+from chassis.errors import ServiceError, Unavailable
+from chassis.gathering import gathered
 from chassis.rpc import Pending
 
 A = TypeVar("A")
@@ -15,22 +16,12 @@ def ask_all(asks: Mapping[str, Callable[[], Pending[T]]]) -> tuple[dict[str, T],
 
     Raises ServiceError if one refuses, and what the last one failed with if nobody answered.
     """
-    pending: dict[str, Pending[T]] = {}
-    answers: dict[str, T] = {}
-    failures: dict[str, OutcomeUnknown] = {}
-    for name, ask in asks.items():
-        try:
-            pending[name] = ask()
-        except OutcomeUnknown as exc:
-            failures[name] = exc
-    for name, reply in pending.items():
-        try:
-            answers[name] = reply.result()
-        except OutcomeUnknown as exc:
-            failures[name] = exc
-    if failures and not answers:
-        raise failures[min(failures)]
-    return answers, sorted(failures)
+    answers, refusals, silent = gathered(asks)
+    if refusals:
+        raise next(iter(refusals.values()))
+    if silent and not answers:
+        raise silent[min(silent)]
+    return answers, sorted(silent)
 
 
 def ask_owner(services: Iterable[A], ask: Callable[[A], T], not_here: str) -> T:

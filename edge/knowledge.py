@@ -4,10 +4,11 @@ import msgspec
 
 from chassis.errors import ServiceError
 from chassis.routes import Request, route
-from chassis.types import STAFF
+from chassis.types import CUSTOMER, STAFF
 from contracts.support import Article, Found, Language, NewArticle, SupportApi, Unanswered
 from edge import support_bodies as bodies
 from edge.asking import key_of
+from edge.support import GUEST, who_of
 
 EXCERPT = 200
 
@@ -53,10 +54,19 @@ class KnowledgeRoutes:
         article = NewArticle(title=asked.title, text=asked.text, keywords=asked.keywords)
         return self.support.write_article(topic, _language(language), article, asked.version, key=key_of(request))
 
-    @route("POST", "/v1/articles/{topic}/{language}/votes", body=bodies.Vote, success=204, refuses=SupportApi.vote)
+    @route(
+        "POST",
+        "/v1/articles/{topic}/{language}/votes",
+        body=bodies.Vote,
+        role=CUSTOMER,
+        guest=GUEST,
+        success=204,
+        refuses=SupportApi.vote,
+    )
     def vote(self, request: Request[bodies.Vote], topic: str, language: str) -> None:
-        """Say whether an article helped."""
-        self.support.vote(topic, _language(language), request.body.helpful, key=key_of(request))
+        """Say whether an article helped, in the version that was shown; the last word counts."""
+        who, said = who_of(request), request.body
+        self.support.vote(who, topic, _language(language), said.version, said.helpful, key=key_of(request))
 
 
 def _unscored(article: Article) -> Found:

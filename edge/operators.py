@@ -23,6 +23,7 @@ from contracts.risk import RiskApi
 from contracts.shipping import ShippingApi
 from contracts.support import SupportApi
 from contracts.transactions import TransactionsApi
+from contracts.users import UsersApi
 from edge import bodies
 from edge.audit import Auditor
 from edge.gather import ask_all, ask_owner
@@ -49,6 +50,7 @@ class OperatorRoutes:
     shipping: ShippingApi
     support: SupportApi
     transactions: TransactionsApi
+    users: UsersApi
 
     # --- sagas
 
@@ -179,7 +181,7 @@ class OperatorRoutes:
     # --- who has what
 
     def _with_sagas(self) -> Mapping[str, SagasApi]:
-        return {"orders": self.orders, "transactions": self.transactions}
+        return {"orders": self.orders, "transactions": self.transactions, "users": self.users}
 
     def _with_letters(self) -> Mapping[str, DeadLettersApi]:
         return {

@@ -50,7 +50,7 @@ class SupportRoutes:
     )
     def say(self, request: Request[bodies.SayWords], conversation_id: str) -> bodies.Spoken:
         """Say something more. There is a `reply` unless a person has the conversation."""
-        said = self._talking().say(_who(request), conversation_id, request.body.text, key=key_of(request))
+        said = self._talking().say(who_of(request), conversation_id, request.body.text, key=key_of(request))
         return bodies.Spoken(message=said.message, status=said.status, reply=said.reply)
 
     @route(
@@ -66,7 +66,7 @@ class SupportRoutes:
         """Have done what is offered, once. Its end is told in the conversation, or wait with `Prefer: wait=5` (200)."""
         wait_s = request.prefer_wait_s
         patient = tuned(self.support, timeout_s=wait_s + ACT_S)
-        action = patient.confirm(_who(request), conversation_id, action_id, wait_s, key=key_of(request))
+        action = patient.confirm(who_of(request), conversation_id, action_id, wait_s, key=key_of(request))
         headers = {"Preference-Applied": f"wait={wait_s:.0f}"} if wait_s else {}
         return Reply(action, status=202 if action.status in UNDER_WAY else 200, headers=headers)
 
@@ -80,7 +80,7 @@ class SupportRoutes:
     )
     def decline_action(self, request: Request, conversation_id: str, action_id: str) -> Action:
         """Leave undone what is offered."""
-        return self.support.decline(_who(request), conversation_id, action_id, key=key_of(request))
+        return self.support.decline(who_of(request), conversation_id, action_id, key=key_of(request))
 
     @route(
         "POST",
@@ -93,7 +93,7 @@ class SupportRoutes:
     )
     def ask_for_person(self, request: Request[bodies.AskForPerson], conversation_id: str) -> Conversation:
         """Ask for a person, who gets a summary of what was said and done."""
-        return self.support.hand_over(_who(request), conversation_id, request.body.reason, key=key_of(request))
+        return self.support.hand_over(who_of(request), conversation_id, request.body.reason, key=key_of(request))
 
     @route(
         "POST",
@@ -107,7 +107,7 @@ class SupportRoutes:
     def rate_conversation(self, request: Request[bodies.RateConversation], conversation_id: str) -> Conversation:
         """Say how it was, 1 to 5. It ends what the assistant has; what a person has is rated when it is solved."""
         asked = request.body
-        return self.support.rate(_who(request), conversation_id, asked.score, asked.comment, key=key_of(request))
+        return self.support.rate(who_of(request), conversation_id, asked.score, asked.comment, key=key_of(request))
 
     @route("GET", "/v1/conversations", query=bodies.ConversationQuery, role=CUSTOMER, refuses=SupportApi.find)
     def find_conversations(self, request: Request[None, bodies.ConversationQuery]) -> ConversationPage:
@@ -117,7 +117,7 @@ class SupportRoutes:
     @route("GET", "/v1/conversations/{conversation_id}", role=CUSTOMER, guest=GUEST, refuses=SupportApi.get)
     def get_conversation(self, request: Request, conversation_id: str) -> Conversation:
         """One conversation with its latest 200 messages."""
-        return self.support.get(_who(request), conversation_id)
+        return self.support.get(who_of(request), conversation_id)
 
     @route(
         "GET",
@@ -129,13 +129,13 @@ class SupportRoutes:
     )
     def conversation_events(self, request: Request[None, bodies.EventQuery], conversation_id: str) -> Happenings:
         """What happened after a number; ask again with `last`."""
-        return self.support.events(_who(request), conversation_id, request.query.after)
+        return self.support.events(who_of(request), conversation_id, request.query.after)
 
     def _talking(self) -> SupportApi:
         return tuned(self.support, timeout_s=TALK_S)
 
 
-def _who(request: Request[Any, Any]) -> Who:
+def who_of(request: Request[Any, Any]) -> Who:
     """The customer; a guest if nobody is signed in."""
     if request.caller.customer_id is not None:
         return Who(customer_id=request.caller.customer_id)

@@ -45,6 +45,9 @@ class WriteArticle(NewArticle, forbid_unknown_fields=True, kw_only=True):
 
 
 class Vote(Body):
+    """`version`: the one that was shown."""
+
+    version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
     helpful: bool
 
 

@@ -26,10 +26,11 @@ SETTINGS = SupportSettings(
     support_action_valid_s=900,
     support_action_attempts=3,
     support_idle_s=86_400,
+    support_pending_s=432_000,
     support_reopen_s=604_800,
     support_claim_s=900,
     support_desk_every_s=10,
-    support_four_eyes_over_minor=20_000,
+    support_four_eyes_over_minor={"EUR": 20_000, "JPY": 30_000},
     support_desk=ALWAYS,
     support_promises={
         "low": Promise(first_s=20_000, solve_s=80_000),
@@ -145,6 +146,7 @@ class Desk:
             db=database,
             call=Call(trace_id="t", caller=caller),
             settings=msgspec.structs.replace(SETTINGS, **settings),
+            model=None,
             orders=self.orders,
             accounts=self.accounts,
             notifications=self.notifications,
@@ -200,7 +202,7 @@ class Desk:
         return [(each.sender, each.text) for each in self.shown(conversation).messages]
 
 
-def fact(kind: type, **values: Any) -> Any:
+def fact(kind: Any, /, **values: Any) -> Any:
     """An event about Ada's order, of now."""
     known = dict(
         event_id=uuid.uuid4().hex,
@@ -212,4 +214,4 @@ def fact(kind: type, **values: Any) -> Any:
         email="ada@rialto.example",
         name="Ada",
     )
-    return kind(**{**known, **values})
+    return kind(**{**{name: known[name] for name in known if name in kind.__struct_fields__}, **values})

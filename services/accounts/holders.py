@@ -20,6 +20,9 @@ MOST = 20
 _account = table_of(Account)
 _COUNT = select(func.coalesce(func.max(_account.c.number), 0)).where(_account.c.customer_id == bindparam("whose"))
 _LOCK = select(_account).where(_account.c.id == bindparam("of"), _account.c.stripe == 0).with_for_update()
+_LOCK_ALL = (
+    select(_account).where(_account.c.customer_id == bindparam("whose")).order_by(_account.c.id).with_for_update()
+)
 _TURN = (
     update(_account)
     .where(_account.c.id == bindparam("of"), _account.c.stripe == 0)
@@ -76,6 +79,12 @@ def close(session: Session, row: Row[Any], reason: str) -> None:
     if row.status != "closed":
         run(session, _TURN, of=row.id, turned="closed")
         _tell(session, row, "closed", reason)
+
+
+def close_all(session: Session, customer_id: str, reason: str) -> None:
+    """Close every account of a customer's. Raises ServiceError."""
+    for row in run(session, _LOCK_ALL, whose=customer_id).all():
+        close(session, row, reason)
 
 
 def _tell(session: Session, row: Row[Any], status: str, reason: str) -> None:

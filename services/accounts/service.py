@@ -19,6 +19,8 @@ from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.events import handles
 from chassis.outbox import Relay
 from chassis.periodic import every
+from chassis.privacy import PrivacyOperations, require_staying
+from chassis.privacy_types import Person
 from chassis.provide import provided
 from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
@@ -56,9 +58,11 @@ from contracts.accounts import (
 from contracts.orders import SagasForgotten
 from contracts.payments import DisputeMoved, GiftCardIssued
 from contracts.transactions import TransactionsForgotten
+from contracts.users import PrivacyForgotten
 from services.accounts import books, holders, proposals, sealing, store
 from services.accounts.domain import dispute_entry, granted
 from services.accounts.models import Base
+from services.accounts.privacy import KINDS
 
 R = TypeVar("R")
 
@@ -78,12 +82,13 @@ class AccountsSettings(Message):
     accounts_stripes: Annotated[int, msgspec.Meta(ge=1, le=64)]
 
 
-class AccountsService(DeadLetterOperations):
+class AccountsService(DeadLetterOperations, PrivacyOperations):
     name = "accounts"
+    kinds = KINDS
 
     call = provided(Call, CallContext(AccountsApi))
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner()
+    pruner = Pruner(kinds=KINDS)
     relay = Relay()
     settings = provided(AccountsSettings, Settings(AccountsSettings))
 
@@ -92,6 +97,7 @@ class AccountsService(DeadLetterOperations):
     @command
     def open(self, customer_id: CustomerId, currency: Currency, name: Name, *, key: str) -> Account:
         self._require_owner(customer_id)
+        require_staying(self.db.session, customer_id)
         return books.get(self.db.session, holders.open_account(self.db.session, customer_id, currency, name))
 
     @rpc
@@ -265,6 +271,13 @@ class AccountsService(DeadLetterOperations):
     @handles(TransactionsForgotten)
     def on_transactions_forgotten(self, told: TransactionsForgotten) -> None:
         forget_sagas(self.db.session, "transactions", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
+
+    def before_erasing(self, person: Person) -> None:
+        holders.close_all(self.db.session, person.customer_id, "the customer has left")
 
     def _book(self, key: str, entry: contract.NewEntry) -> None:
         """Book what payments told of, in the commit that notes that it was heard."""

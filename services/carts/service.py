@@ -27,6 +27,7 @@ from chassis.types import Message
 from contracts.carts import Cart, CartQuantity, CartsApi, CustomerId, GuestCart
 from contracts.common import CartRef, Line, Sku
 from contracts.orders import SagasForgotten
+from contracts.users import PrivacyForgotten
 from services.carts import store
 from services.carts.domain import MAX_LINES, TooManyLines, is_id, merged, put, without
 from services.carts.models import Base
@@ -126,6 +127,10 @@ class CartsService(DeadLetterOperations, PrivacyOperations):
     @handles(SagasForgotten)
     def on_sagas_forgotten(self, told: SagasForgotten) -> None:
         forget_sagas(self.db.session, "orders", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     def _require_own(self, cart: CartRef) -> None:
         if (cart.customer_id is None) == (cart.token is None):

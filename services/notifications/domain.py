@@ -42,8 +42,8 @@ _policy = default.clone(header_factory=_Headers())
 
 
 class Letter(Message):
-    """A written mail. `id` is the id of the event that it tells of, or a copy's own; `at` is when it was written, and
-    `about` the order or transaction."""
+    """A written mail. `id` is the id of the event that it tells of, or a copy's own; `at` is when it was written,
+    `about` the order or transaction, and `customer_id` whose that is."""
 
     id: str
     to: str
@@ -53,6 +53,7 @@ class Letter(Message):
     at: datetime
     about: str | None = None
     copy_of: str | None = None
+    customer_id: str | None = None
 
 
 def absolute(money: Money) -> Money:

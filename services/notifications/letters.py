@@ -73,6 +73,7 @@ def compose(fact: Fact, at: datetime) -> Letter:
         html=_templates.get_template(f"{kind}.html").render(values),
         at=at,
         about=subject_of(fact),
+        customer_id=fact.customer_id,
     )
 
 

@@ -23,12 +23,14 @@ class Mail(Base):
         ),
         Index("ix_mail_to_created_at", "to_address", "created_at"),
         Index("ix_mail_about", "about", "created_at"),
+        Index("ix_mail_customer", "customer_id"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)  # the event's; a copy's own
     kind: Mapped[str] = mapped_column(String(50))
     about: Mapped[str | None] = mapped_column(String(64))  # an order's or a transaction's id; none of older mails
     copy_of: Mapped[str | None] = mapped_column(String(64))  # the mail that is sent once more
+    customer_id: Mapped[str | None] = mapped_column(String(64))  # older mails do not tell
     to_address: Mapped[str] = mapped_column(String(254))
     subject: Mapped[str] = mapped_column(Text)
     text: Mapped[str] = mapped_column(Text)

@@ -18,8 +18,9 @@ from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.leases import take_lease
+from chassis.privacy import PrivacyOperations, is_leaving, require_staying
 from chassis.provide import provided
-from chassis.prune import Pruner
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
 from chassis.service import CallContext
 from chassis.settings import Settings
@@ -37,11 +38,13 @@ from contracts.orders import (
 )
 from contracts.shipping import OrderDelivered, OrderShipped
 from contracts.transactions import TransactionDisputed, TransactionEnded
+from contracts.users import PrivacyForgotten
 from services.notifications import store
 from services.notifications.adapters import Maildir, Postman, Refused, Smtp
 from services.notifications.domain import COPIES_IN_A_DAY, Letter, is_address
 from services.notifications.letters import Fact, compose, kind_of
 from services.notifications.models import Base
+from services.notifications.privacy import KINDS
 
 SEND_EVERY_S = 1
 SEND_FOR_S = 5.0
@@ -60,12 +63,13 @@ class MailSettings(Message):
     smtp_url: Annotated[str, msgspec.Meta(pattern=r"^(smtps?://\S+)?$")] | None = None
 
 
-class NotificationsService(DeadLetterOperations):
+class NotificationsService(DeadLetterOperations, PrivacyOperations):
     name = "notifications"
+    kinds = KINDS
 
     call = provided(Call, CallContext(NotificationsApi))
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner()
+    pruner = Pruner(kinds=KINDS)
     settings = provided(MailSettings, Settings(MailSettings))
 
     @handles(OrderConfirmed)
@@ -116,6 +120,10 @@ class NotificationsService(DeadLetterOperations):
     def on_transaction_disputed(self, fact: TransactionDisputed) -> None:
         self._write(fact)
 
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
+
     @rpc
     def find(self, to: Address | None = None, limit: Limit = 20) -> list[Mail]:
         self.call.require_staff()
@@ -126,6 +134,7 @@ class NotificationsService(DeadLetterOperations):
     def resend(self, subject_id: SubjectId, *, key: str) -> Mail:
         self.call.require_staff()
         session = self.db.session
+        require_staying(session, store.customer_of(session, subject_id))
         mail, at = store.hold_newest_about(session, subject_id), now(session)
         if mail is None:
             raise ServiceError("notifications.not_found", f"There is no mail about {subject_id!r}.")
@@ -145,6 +154,7 @@ class NotificationsService(DeadLetterOperations):
             at=at,
             about=subject_id,
             copy_of=mail.id,
+            customer_id=mail.customer_id,
         )
         self._queue(mail.kind, copy)
         return store.get(session, copy.id)
@@ -161,6 +171,9 @@ class NotificationsService(DeadLetterOperations):
             pass
 
     def _write(self, fact: Fact) -> None:
+        """News of who is erased, or about to be, reach nobody: their address is blank, or has to be forgotten."""
+        if not fact.email or is_leaving(self.db.session, fact.customer_id):
+            return
         self._queue(kind_of(fact), compose(fact, now(self.db.session)))
 
     def _queue(self, kind: str, letter: Letter) -> None:

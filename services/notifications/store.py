@@ -57,6 +57,7 @@ def queue(session: Session, kind: str, letter: Letter, error: str | None) -> Non
         created_at=letter.at,
         about=letter.about,
         copy_of=letter.copy_of,
+        customer_id=letter.customer_id,
     )
 
 
@@ -86,6 +87,13 @@ def put_off(session: Session, letters: list[Letter], error: str) -> None:
         row.attempts += 1
         row.error = error
         row.due_at = now(session) + timedelta(seconds=back_off_s(row.attempts))
+
+
+def customer_of(session: Session, subject_id: str) -> str | None:
+    """Whose the order or transaction is, if a mail about it tells."""
+    told = select(_mail.c.customer_id).where(_mail.c.about == subject_id, _mail.c.customer_id.is_not(None)).limit(1)
+    customer_id: str | None = session.scalar(told)
+    return customer_id
 
 
 def hold_newest_about(session: Session, subject_id: str) -> Row[Any] | None:

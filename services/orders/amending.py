@@ -13,6 +13,7 @@ from chassis.commands import answer, claim, peek, store_result
 from chassis.db import now
 from chassis.errors import ServiceError
 from chassis.outbox import publish
+from chassis.privacy import require_staying
 from chassis.rpc import rpc
 from chassis.saga import Saga
 from chassis.saga_engine import Sagas
@@ -52,9 +53,9 @@ from services.orders.terms import (
 SENT_BACK: dict[str, type[ReturnTerms] | type[SwapTerms]] = {"return": ReturnTerms, "exchange": SwapTerms}
 """The kinds of which goods come back, and their terms."""
 
-Begin = Callable[[Session, Row[Any]], str]
-"""Begins an amendment of an order, in a transaction; answers the amendment's id."""
-BeginSwap = Callable[[Wish, Told, Session, Row[Any]], str]
+Begin = Callable[[Session, Row[Any], str], str]
+"""Begins an amendment of an order, in a transaction, under its key; answers the amendment's id."""
+BeginSwap = Callable[[Wish, Told, Session, Row[Any], str], str]
 
 
 class Amending(Reckoning):
@@ -74,18 +75,18 @@ class Amending(Reckoning):
                     raise
         return self._view(order_id)
 
-    def _begin_cancel(self, reason: str, session: Session, order: Row[Any]) -> str:
+    def _begin_cancel(self, reason: str, session: Session, order: Row[Any], key: str) -> str:
         amendment_id, terms = amendments.new_id(), CancelTerms(reason=reason)
         if order.status == "pending":
             if self.sagas.cancel(session, order.saga_id, reason) and store.move(session, order.id, "cancelling"):
-                amendments.add(session, amendment_id, order.id, "cancel", order.saga_id, terms)
+                amendments.add(session, amendment_id, order.id, "cancel", order.saga_id, terms, key=key)
                 return amendment_id
             order = store.require(session, order.id)  # its saga ended at this very moment
         require_cancellable(order.status)
         if not store.move(session, order.id, "cancelling"):
             refuse_state("orders.not_cancellable", order.status, "cancelled")
         saga_id = begin_cancel(session, self.sagas.start_saga, order, reason, amendment_id)
-        amendments.add(session, amendment_id, order.id, "cancel", saga_id, terms)
+        amendments.add(session, amendment_id, order.id, "cancel", saga_id, terms, key=key)
         return amendment_id
 
     @rpc
@@ -105,7 +106,7 @@ class Amending(Reckoning):
         self._once("change", order, key, asked, lambda: self._prepare_swap(self._begin_change, wish, order))
         return self._view(order_id)
 
-    def _begin_change(self, wish: Wish, told: Told, session: Session, order: Row[Any]) -> str:
+    def _begin_change(self, wish: Wish, told: Told, session: Session, order: Row[Any], key: str) -> str:
         terms = self._swap_terms(wish, told, order, now(session))
         outgoing = wanted_of(terms.swaps)
         swap = swap_of(order, terms, told.method, items=sum(line.quantity for line in terms.lines))
@@ -115,7 +116,7 @@ class Amending(Reckoning):
             reroute=not terms.replaces,
             replaces=terms.replaces,
         )
-        return self._begin_swap(session, order, "change", CHANGE, terms, swap)
+        return self._begin_swap(session, order, CHANGE, terms, swap, kind="change", key=key)
 
     @rpc
     def begin_return(self, order_id: str, lines: ReturnLines, refund_to: RefundTo = "original", *, key: str) -> Return:
@@ -124,11 +125,11 @@ class Amending(Reckoning):
         require_said(wish)
         asked = dict(order_id=order_id, lines=lines, refund_to=refund_to)
 
-        def begin(session: Session, fresh: Row[Any]) -> str:
+        def begin(session: Session, fresh: Row[Any], key: str) -> str:
             amendment_id, terms = amendments.new_id(), self._return_terms(wish, fresh, now(session))
             returned = Returned(amendment_id=amendment_id, order_id=order_id, refund_to=refund_to)
             saga_id = self.sagas.start_saga(session, RETURN, amendment_id, returned)
-            amendments.add(session, amendment_id, order_id, "return", saga_id, terms, status="waiting")
+            amendments.add(session, amendment_id, order_id, "return", saga_id, terms, status="waiting", key=key)
             publish(
                 session,
                 ReturnRequested(
@@ -194,10 +195,10 @@ class Amending(Reckoning):
         exchange_id = self._once("exchange", order, key, asked, lambda: self._prepare_swap(begin, wish, order))
         return self.get_exchange(order_id, exchange_id)
 
-    def _begin_exchange(self, wish: Wish, told: Told, session: Session, order: Row[Any]) -> str:
+    def _begin_exchange(self, wish: Wish, told: Told, session: Session, order: Row[Any], key: str) -> str:
         terms = self._swap_terms(wish, told, order, now(session))
         swap = swap_of(order, terms, told.method, items=sum(line.quantity for line in terms.swaps))
-        return self._begin_swap(session, order, "exchange", EXCHANGE, terms, swap)
+        return self._begin_swap(session, order, EXCHANGE, terms, swap, kind="exchange", key=key)
 
     @rpc
     def returns(self, order_id: str) -> list[Return]:
@@ -241,11 +242,11 @@ class Amending(Reckoning):
         return partial(begin, wish, told)
 
     def _begin_swap(
-        self, session: Session, order: Row[Any], kind: str, saga: Saga[Swap], terms: SwapTerms, swap: Swap
+        self, session: Session, order: Row[Any], saga: Saga[Swap], terms: SwapTerms, swap: Swap, *, kind: str, key: str
     ) -> str:
         require_method(terms, swap.method)
         saga_id = self.sagas.start_saga(session, saga, swap.amendment_id, swap)
-        amendments.add(session, swap.amendment_id, order.id, kind, saga_id, terms)
+        amendments.add(session, swap.amendment_id, order.id, kind, saga_id, terms, key=key)
         return swap.amendment_id
 
     def _once(
@@ -267,8 +268,9 @@ class Amending(Reckoning):
             with self.db.write() as session:
                 if not claim(session, claimed, command, asked, "ok"):
                     return str(same(answer, session, claimed, command, asked))
+                require_staying(session, order.customer_id)
                 self._require_none_open(session, order.id)
-                amendment_id = begin(session, store.require(session, order.id))
+                amendment_id = begin(session, store.require(session, order.id), key)
                 store_result(session, claimed, amendment_id)
                 return amendment_id
         except IntegrityError:  # another instance was faster with an amendment of this order

@@ -46,9 +46,17 @@ def new_id() -> str:
 
 
 def add(
-    session: Session, amendment_id: str, order_id: str, kind: str, saga_id: str, terms: Message, status: str = "pending"
+    session: Session,
+    amendment_id: str,
+    order_id: str,
+    kind: str,
+    saga_id: str,
+    terms: Message,
+    status: str = "pending",
+    key: str | None = None,
 ) -> None:
-    """Open an amendment. Raises IntegrityError if the order has an open one."""
+    """Open an amendment. `key`: what it was asked under, where somebody asked. Raises IntegrityError if the order has
+    an open one."""
     at = now(session)
     run(
         session,
@@ -58,6 +66,7 @@ def add(
         kind=kind,
         status=status,
         saga_id=saga_id,
+        key=key,
         data=msgspec.to_builtins(terms),
         shipment_status="none",
         reason=getattr(terms, "reason", None),

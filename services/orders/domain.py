@@ -25,6 +25,9 @@ STATES: dict[str, frozenset[str]] = {
 """From each state, where an order may go. A parcel can be faster than the news of it: states may be skipped. A cancel
 that comes too late leaves the order where its parcel is."""
 
+OVER = ("delivered", "rejected", "cancelled", "returned")
+"""States after which nothing happens to an order unless somebody asks for it."""
+
 UNSETTLED = ("pending", "rejecting")
 """States in which an order is being made."""
 MOVING = (*UNSETTLED, "cancelling")

@@ -129,6 +129,7 @@ def tell_failed(session: Session, amendment_id: str, code: str) -> None:
         AmendmentFailed(
             **numbered(session, store.require(session, row.order_id)),
             amendment_id=row.id,
+            key=row.key,
             kind=row.kind,
             reason_code=code,
             message=reason_for(code),

@@ -64,7 +64,8 @@ class Order(Base):
 
 
 class Amendment(Base):
-    """`data` is what was asked, worked out and decided, as its kind needs it. `closed_at` is its end."""
+    """`key` is what it was asked under. `data` is what was asked, worked out and decided, as its kind needs it.
+    `closed_at` is its end."""
 
     __tablename__ = "amendment"
     __table_args__ = (
@@ -85,6 +86,7 @@ class Amendment(Base):
     status: Mapped[str] = mapped_column(String(20))
     saga_id: Mapped[str] = mapped_column(String(64))
     take_back_id: Mapped[str | None] = mapped_column(String(64))  # the saga that waits for the goods of an exchange
+    key: Mapped[str | None] = mapped_column(String(300))
     data: Mapped[dict[str, Any]] = mapped_column(JSON)
     shipment_status: Mapped[str] = mapped_column(String(20), default="none")
     tracking: Mapped[str | None] = mapped_column(String(64))

@@ -139,7 +139,7 @@ SERVE: tuple[Step[Placed], ...] = (
     Step(
         "book_shipment",
         ShippingApi.book,
-        lambda o: dict(order_id=o.order_id, address=o.address, items=o.items, email=o.email),
+        lambda o: dict(order_id=o.order_id, address=o.address, items=o.items, email=o.email, customer_id=o.customer_id),
         makes_good=True,
     ),
     Step("clear_cart", CartsApi.remove_ordered, lambda o: dict(customer_id=o.customer_id, lines=o.lines)),

@@ -16,8 +16,9 @@ from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.outbox import Relay
+from chassis.privacy import PrivacyOperations, require_staying
 from chassis.provide import provided
-from chassis.prune import Pruner
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import call_async, remote, rpc
 from chassis.saga_engine import Sagas
 from chassis.saga_operations import SagaOperations
@@ -44,13 +45,14 @@ from contracts.payments import DisputeMoved, PaymentResolved, PaymentsApi
 from contracts.products import ProductsApi
 from contracts.risk import ReviewDecided, WithoutRisk
 from contracts.shipping import ShipmentMoved, ShippingApi, ShippingQuote
-from contracts.users import Profile, UsersApi
+from contracts.users import PrivacyForgotten, Profile, UsersApi
 from services.orders import amendments, bookings, disputes, store
 from services.orders.amending import Amending, same
 from services.orders.domain import MOVING, STATES, Placed, price, status_with, totals
 from services.orders.flows import CANCEL, CANCEL_1, RETURN, RETURN_1
 from services.orders.models import Base
 from services.orders.paying import method_of, require_payable
+from services.orders.privacy import KINDS
 from services.orders.repair import Repairing, RepairSettings
 from services.orders.saga import PLACE_ORDER, PLACE_ORDER_1, PLACE_ORDER_2
 from services.orders.swaps import CHANGE, CHANGE_1, EXCHANGE, EXCHANGE_1, TAKE_BACK
@@ -60,13 +62,14 @@ BEFORE_THE_LEDGER = (PLACE_ORDER_1, PLACE_ORDER_2, CANCEL_1, CHANGE_1, RETURN_1,
 """For sagas that began when orders were not booked yet."""
 
 
-class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
+class OrdersService(SagaOperations, DeadLetterOperations, PrivacyOperations, Amending, Repairing):
     name = "orders"
+    kinds = KINDS
 
     call = provided(Call, CallContext(OrdersApi))
     config = provided(dict[str, Any], Config())
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner(SagasForgotten)
+    pruner = Pruner(SagasForgotten, kinds=KINDS)
     relay = Relay()
     sagas = Sagas(PLACE_ORDER, CANCEL, CHANGE, RETURN, EXCHANGE, TAKE_BACK, *BEFORE_THE_LEDGER)
 
@@ -133,6 +136,7 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
             with self.db.write() as session:
                 if not claim(session, claimed, "place", asked, "ok"):
                     return str(same(answer, session, claimed, "place", asked))
+                require_staying(session, placed.customer_id)
                 self._require_no_other(order["cart_id"])
                 saga_id = self.sagas.start_saga(session, PLACE_ORDER, placed.order_id, placed)
                 store.add(session, {**order, "saga_id": saga_id})
@@ -201,6 +205,10 @@ class OrdersService(SagaOperations, DeadLetterOperations, Amending, Repairing):
         state = store.shipment_moved(self.db.session, moved.order_id, moved.status, moved.tracking)
         if state is not None and state not in MOVING:  # one whose saga runs takes it up at its end
             store.move(self.db.session, moved.order_id, status_with(moved.status))
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     # --- what the doors share
 

@@ -159,6 +159,8 @@ def order_changed(session: Session, run: Run[Swap]) -> None:
         session,
         OrderChanged(
             **about(session, order),
+            amendment_id=row.id,
+            key=row.key,
             lines=terms.lines,
             total=terms.totals.total,
             shipping_address=terms.address,
@@ -260,7 +262,12 @@ EXCHANGE = (
             "book_shipment",
             ShippingApi.book,
             lambda s: dict(
-                order_id=s.order_id, address=s.address, items=s.items, email=s.email, parcel_id=s.amendment_id
+                order_id=s.order_id,
+                address=s.address,
+                items=s.items,
+                email=s.email,
+                parcel_id=s.amendment_id,
+                customer_id=s.customer_id,
             ),
         ),
         REFUND,

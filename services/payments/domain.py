@@ -11,6 +11,9 @@ from contracts.common import PaymentMethod, PaymentPart
 ROAD = ("none", "requires_action", "declined", "authorized", "voided", "captured", "refunded")
 """A part's states in the order in which they can follow. News that comes late never moves one back."""
 
+OVER = ("declined", "voided", "captured", "refunded")
+"""States in which a part's money is where it belongs, unless somebody asks for a refund."""
+
 NEWS = {"authorize": "authorized", "void": "voided", "capture": "captured"}
 
 SMALLEST, LARGEST = 1, 10**12

@@ -33,6 +33,7 @@ class Part(Base):
     __tablename__ = "part"
     __table_args__ = (
         UniqueConstraint("payment_id", "position", name="uq_part_position"),
+        Index("ix_part_customer", "customer_id"),
         CheckConstraint("amount > 0 AND captured <= amount", name="ck_part_captured"),
         CheckConstraint("refunded >= 0 AND refunding >= 0", name="ck_part_not_negative"),
         CheckConstraint("refunded + refunding <= captured", name="ck_part_refunded"),
@@ -132,7 +133,8 @@ class GiftCardMovement(Base):
 
 
 class PayOut(Base):
-    """Money on its way to a bank account. `key` is the bank's name of it."""
+    """Money on its way to a bank account. `key` is the bank's name of it. Of the IBAN is kept what it takes to know it
+    again: the bank was told the whole of it, and whoever asked for the payout has it."""
 
     __tablename__ = "payout"
     __table_args__ = (CheckConstraint("amount > 0", name="ck_payout_amount"),)

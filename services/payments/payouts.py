@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from chassis.db import insert_new, now, run, table_of
 from chassis.errors import ServiceError
+from chassis.masking import shortened
 from chassis.outbox import publish
 from chassis.types import Money
 from contracts import payments as contract
@@ -45,7 +46,7 @@ def begin(session: Session, payout_id: str, amount: Money, iban: str, key: str) 
     row = dict(
         id=payout_id,
         key=key,
-        iban=iban,
+        iban=shortened(iban),
         amount=amount.amount,
         currency=amount.currency,
         status="asked",

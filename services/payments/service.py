@@ -15,6 +15,7 @@ from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.hooks import Hook, HookReader, SignedHooks, is_first
 from chassis.outbox import Relay
+from chassis.privacy import PrivacyOperations, require_staying
 from chassis.provide import provided
 from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import remote, rpc
@@ -47,10 +48,12 @@ from contracts.payments import (
     Refund,
 )
 from contracts.transactions import TransactionsForgotten
+from contracts.users import PrivacyForgotten
 from services.payments import asking, books, captures, disputes, gift_cards, payouts, refunds, store
 from services.payments.adapters import Acquirer, AcquirerClient, Bank, BankClient, Disputed, Movement, SentOut
 from services.payments.domain import LARGEST, SMALLEST, shares_of
 from services.payments.models import Base
+from services.payments.privacy import KINDS
 from services.payments.reconciliation import reconcile
 from services.payments.wallets import Ledger
 
@@ -68,12 +71,13 @@ DISPUTE_HOOKS = ("dispute.opened", "dispute.won", "dispute.lost")
 BANK_HOOKS = {"payout.settled": "settled", "payout.returned": "returned"}
 
 
-class PaymentsService(DeadLetterOperations):
+class PaymentsService(DeadLetterOperations, PrivacyOperations):
     name = "payments"
+    kinds = KINDS
 
     call = provided(Call, CallContext(PaymentsApi))
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner()
+    pruner = Pruner(kinds=KINDS)
     relay = Relay()
     acquirer = provided(AcquirerClient, Acquirer())
     hooks = provided(HookReader, SignedHooks("acquirer"))
@@ -185,6 +189,7 @@ class PaymentsService(DeadLetterOperations):
     def issue_gift_card(self, customer_id: CustomerId, amount: Money, *, key: str) -> GiftCard:
         self.call.require_staff()
         _require_movable(amount)
+        require_staying(self.db.session, customer_id)
         card_id = gift_cards.issue(self.db.session, customer_id, amount)
         gift_cards.note(self.db.session, "issue", card_id, amount.amount, key)
         gift_cards.tell_issued(self.db.session, card_id, customer_id, amount)
@@ -287,6 +292,10 @@ class PaymentsService(DeadLetterOperations):
     @handles(TransactionsForgotten)
     def on_transactions_forgotten(self, told: TransactionsForgotten) -> None:
         forget_sagas(self.db.session, "transactions", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     @command(retriable=True)
     def void_unowned(self, authorize_key: OutsideKey, *, key: OutsideKey) -> Outside[None, None]:

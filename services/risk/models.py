@@ -17,12 +17,17 @@ class Screening(Base):
     """A decision. `inputs` are the features that it was made on, `shadows` what was only tried."""
 
     __tablename__ = "screening"
-    __table_args__ = (Index("ix_screening_subject", "subject_id", "at"), Index("ix_screening_at", "at"))
+    __table_args__ = (
+        Index("ix_screening_subject", "subject_id", "at"),
+        Index("ix_screening_at", "at"),
+        Index("ix_screening_customer", "customer_id"),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     command_key: Mapped[str] = mapped_column(String(300), unique=True)
     kind: Mapped[str] = mapped_column(String(20))
     subject_id: Mapped[str] = mapped_column(String(64))
+    customer_id: Mapped[str | None] = mapped_column(String(64))  # also in `subject`, but not to be found there
     subject: Mapped[dict[str, Any]] = mapped_column(JSON)
     inputs: Mapped[dict[str, Any]] = mapped_column(JSON)
     decision: Mapped[str] = mapped_column(String(10))  # accept review refuse
@@ -41,6 +46,7 @@ class Footprint(Base):
         Index("ix_footprint_place", "dimension", "value", "at"),
         Index("ix_footprint_screening", "screening_id"),
         Index("ix_footprint_age", "dimension", "at"),
+        Index("ix_footprint_customer", "customer_id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
@@ -94,6 +100,7 @@ class Review(Base):
     __table_args__ = (
         Index("ix_review_queue", "state", "opened_at", "id"),
         Index("ix_review_expiry", "state", "expires_at"),
+        Index("ix_review_customer", "customer_id"),
         UniqueConstraint("subject_id", "sequence", name="uq_review_sequence"),
     )
 

@@ -9,6 +9,7 @@ from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.outbox import Relay
+from chassis.privacy import PrivacyOperations
 from chassis.provide import provided
 from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
@@ -18,20 +19,23 @@ from chassis.types import Money
 from contracts.orders import SagasForgotten
 from contracts.risk import Assessment, Id, RiskApi, Screening, Subject
 from contracts.transactions import TransactionsForgotten
+from contracts.users import PrivacyForgotten
 from services.risk import reviews, rulesets, store
 from services.risk.expressions import shadow_of
 from services.risk.features import OUTDATED, features, serialize
 from services.risk.models import Base
+from services.risk.privacy import KINDS
 from services.risk.reviewing import Reviewing, RiskSettings
 from services.risk.ruling import Ruling
 
 
-class RiskService(DeadLetterOperations, Ruling, Reviewing):
+class RiskService(DeadLetterOperations, PrivacyOperations, Ruling, Reviewing):
     name = "risk"
+    kinds = KINDS
 
     call = provided(Call, CallContext(RiskApi))
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner(old=OUTDATED)
+    pruner = Pruner(old=OUTDATED, kinds=KINDS)
     relay = Relay()
     settings = provided(RiskSettings, Settings(RiskSettings))
 
@@ -94,6 +98,10 @@ class RiskService(DeadLetterOperations, Ruling, Reviewing):
     @handles(TransactionsForgotten)
     def on_transactions_forgotten(self, told: TransactionsForgotten) -> None:
         forget_sagas(self.db.session, "transactions", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     # --- what the doors share
 

@@ -51,6 +51,7 @@ def keep(
     )
     more = dict(
         command_key=key,
+        customer_id=subject.customer_id,
         subject=msgspec.to_builtins(subject),
         inputs=inputs,
         shadows=msgspec.to_builtins(shadows),

@@ -10,6 +10,7 @@ from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.hooks import HookReader, SignedHooks, is_first
 from chassis.outbox import Relay
+from chassis.privacy import PrivacyOperations
 from chassis.provide import provided
 from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import rpc
@@ -17,6 +18,7 @@ from chassis.service import CallContext
 from contracts.common import Address
 from contracts.orders import SagasForgotten
 from contracts.shipping import (
+    CustomerId,
     Email,
     Items,
     OrderId,
@@ -28,20 +30,23 @@ from contracts.shipping import (
     ShippingQuote,
     Tracking,
 )
+from contracts.users import PrivacyForgotten
 from services.shipping import store
 from services.shipping.adapters import Booking, Carrier, CarrierClient
 from services.shipping.domain import parcels_for
 from services.shipping.models import Base
+from services.shipping.privacy import KINDS
 from services.shipping.quotes import KeptQuotes, Quotes
 from services.shipping.reconciliation import reconcile
 
 
-class ShippingService(DeadLetterOperations):
+class ShippingService(DeadLetterOperations, PrivacyOperations):
     name = "shipping"
+    kinds = KINDS
 
     call = provided(Call, CallContext(ShippingApi))
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner()
+    pruner = Pruner(kinds=KINDS)
     relay = Relay()
     carrier = provided(CarrierClient, Carrier())
     hooks = provided(HookReader, SignedHooks("carrier"))
@@ -57,7 +62,7 @@ class ShippingService(DeadLetterOperations):
         given = self.carrier.quote(address, items)
         return self.quotes.keep(address, items, ShippingQuote(price=given.price, expires_at=given.expires_at))
 
-    @command(retriable=True)
+    @command(retriable=True, beside=("customer_id",))
     def book(
         self,
         order_id: OrderId,
@@ -65,11 +70,12 @@ class ShippingService(DeadLetterOperations):
         items: Items,
         email: Email,
         parcel_id: ParcelId | None = None,
+        customer_id: CustomerId | None = None,
         *,
         key: OutsideKey,
     ) -> Outside[Booking, Shipment]:
         self.call.require_trusted()
-        parcel = store.Parcel(parcel_id or order_id, order_id, email, address.name)
+        parcel = store.Parcel(parcel_id or order_id, order_id, email, address.name, customer_id)
         booking_key = store.begin(self.db.session, parcel, key)
         try:
             booking = yield partial(self.carrier.book, booking_key, address, order_id, parcels_for(items))
@@ -154,6 +160,10 @@ class ShippingService(DeadLetterOperations):
     @handles(SagasForgotten)
     def on_sagas_forgotten(self, told: SagasForgotten) -> None:
         forget_sagas(self.db.session, "orders", told.saga_ids)
+
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
 
     def _apply(self, parcel: Booking) -> None:
         store.apply(self.db.session, parcel.key, parcel.tracking, parcel.status, parcel.sequence)

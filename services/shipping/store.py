@@ -39,6 +39,7 @@ class Parcel(NamedTuple):
     order_id: str
     email: str
     name: str
+    customer_id: str | None = None
 
 
 def view(session: Session, parcel_id: str) -> contract.Shipment:
@@ -83,6 +84,7 @@ def _row(session: Session, parcel: Parcel, key: str | None, status: str) -> dict
     return dict(
         parcel_id=parcel.id,
         order_id=parcel.order_id,
+        customer_id=parcel.customer_id,
         command_key=key,
         booking_key=key,
         refusals=0,
@@ -211,7 +213,7 @@ def _tell(session: Session, shipment: Row[Any], reached: str, tracking: str | No
         if kind is contract.ShipmentMoved:
             content |= dict(status=status)
         else:
-            content |= dict(email=shipment.email, name=shipment.name)
+            content |= dict(email=shipment.email, name=shipment.name, customer_id=shipment.customer_id)
         publish(
             session,
             kind(

@@ -125,14 +125,19 @@ class Acting:
 
     @timer(interval=CLOSE_EVERY_S)
     def close_idle(self) -> None:
-        """What the assistant had and nobody goes on with is solved; what was solved long ago is closed."""
-        idle, reopen = self.settings.support_idle_s, self.settings.support_reopen_s
-        for before, after, since_s in (("bot", "solved", idle), ("solved", "closed", reopen)):
+        """What the assistant had and nobody goes on with is solved, and what the customer is waited for in vain; what
+        was solved long ago is closed."""
+        its = self.settings
+        for before, after, since_s in (
+            ("bot", "solved", its.support_idle_s),
+            ("pending", "solved", its.support_pending_s),
+            ("solved", "closed", its.support_reopen_s),
+        ):
             with self.db.read() as session:
                 quiet = store.idle(session, before, timedelta(seconds=since_s), BATCH)
             for conversation_id in quiet:
                 with self.db.write() as session:
-                    handing.end(session, store.held(session, conversation_id), before, after, since_s)
+                    handing.end(session, store.held(session, conversation_id), before, after, since_s, its)
 
     # --- what became of it
 

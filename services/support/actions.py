@@ -136,6 +136,17 @@ def confirm(
     return of(session, conversation.id, action_id)
 
 
+def second(session: Session, action: Row[Any], author: str) -> Row[Any]:
+    """Somebody of staff takes on what the assistant offered in a held conversation: it is for a colleague to do, or
+    still for the customer."""
+    mine = (_actions.c.id == action.id, _actions.c.by.is_(None), _actions.c.status == "offered")
+    if affected(session, update(_actions).where(*mine).values(by=author, updated_at=now(session))) != 1:
+        raise _over(action)
+    store.change(session, action.conversation_id)
+    store.tell(session, action.conversation_id, "action", author, status="offered", action_id=action.id)
+    return of(session, action.conversation_id, action.id)
+
+
 def decline(session: Session, conversation: Row[Any], action_id: str, author: str) -> Row[Any]:
     """Leave an offered action undone."""
     action = of(session, conversation.id, action_id)

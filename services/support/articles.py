@@ -7,11 +7,11 @@ from rapidfuzz import fuzz, process
 from sqlalchemy import Row, and_, func, select, update
 from sqlalchemy.orm import Session
 
-from chassis.db import insert_new, now, table_of
+from chassis.db import affected, insert_new, now, table_of
 from chassis.errors import ServiceError
 from contracts import support as contract
 from services.support.answers import Text
-from services.support.models import Article, Question
+from services.support.models import Article, Question, Vote
 
 HOUSE = "rialto"
 """Author of the articles that come with the service."""
@@ -21,6 +21,7 @@ QUESTIONS_READ = 1000
 
 _articles = table_of(Article)
 _questions = table_of(Question)
+_votes = table_of(Vote)
 _newest = (
     select(_articles.c.topic, _articles.c.language, func.max(_articles.c.version).label("version"))
     .group_by(_articles.c.topic, _articles.c.language)
@@ -123,12 +124,25 @@ def write(
     return versions(session, topic, language)[0]
 
 
-def vote(session: Session, topic: str, language: str, helpful: bool) -> None:
-    """Count a vote for the current version."""
-    newest = versions(session, topic, language)[0]
+def vote(session: Session, topic: str, language: str, version: int, voter: str, helpful: bool) -> None:
+    """Count a vote for a version; another one of the same voter's takes the place of the one before."""
+    of = dict(topic=topic, language=language, version=version)
+    if session.scalar(select(_articles.c.version).filter_by(**of)) is None:
+        raise ServiceError(
+            "support.article_not_found", f"There is no version {version} of an article {topic!r} in {language}."
+        )
+    if insert_new(session, _votes, dict(of, voter=voter, helpful=helpful, at=now(session))):
+        _count(session, of, helpful, 1)
+        return
+    changed = update(_votes).filter_by(**of, voter=voter, helpful=not helpful)
+    if affected(session, changed.values(helpful=helpful, at=now(session))) == 1:
+        _count(session, of, helpful, 1)
+        _count(session, of, not helpful, -1)
+
+
+def _count(session: Session, of: dict[str, Any], helpful: bool, more: int) -> None:
     column = _articles.c.helpful if helpful else _articles.c.unhelpful
-    of = and_(_articles.c.topic == topic, _articles.c.language == language, _articles.c.version == newest.version)
-    session.execute(update(_articles).where(of).values({column: column + 1}))
+    session.execute(update(_articles).filter_by(**of).values({column: column + more}))
 
 
 def _view(row: Row[Any], is_current: bool) -> contract.Article:

@@ -27,7 +27,7 @@ class Assistant:
         speaking = Speaking(self._ports, self._answers, self._settings, turn, memory.load(turn.memory))
         speaking.run()
         parts = speaking.parts
-        topic = _topic(speaking)
+        topic, confirmed = _topic(speaking), [part.confirm for part in parts if part.confirm]
         return Answer(
             text="\n\n".join(part.text for part in parts if part.text) or speaking.words.say("anything"),
             intent=speaking.intent or UNKNOWN,
@@ -35,7 +35,8 @@ class Assistant:
             memory=memory.kept(speaking.memory.but(topic=topic)),
             sources=list(dict.fromkeys(source for part in parts for source in part.sources)),
             proposals=[proposal for part in parts for proposal in part.proposals],
-            confirm=_first(part.confirm for part in parts),
+            confirm=_first(confirmed),
+            confirm_too=confirmed[1:],
             decline=_first(part.decline for part in parts),
             withdraw=list(dict.fromkeys(each for part in parts for each in part.withdraw)),
             hand_over=_first(part.hand_over for part in parts),

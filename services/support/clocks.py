@@ -21,13 +21,17 @@ _conversations = table_of(Conversation)
 
 
 def begin(session: Session, row: Row[Any], promises: Promises) -> None:
-    """A person is asked for: both clocks start; those of one that was solved before run anew."""
-    at, promise = now(session), promises.support_promises[_known(row.priority)]
+    """A person is asked for: both clocks start. Of one that was solved before the solution's runs anew, and the time
+    in which it was solved is nobody's; one that was solved without a word begins from the beginning."""
+    at, promise, desk = now(session), promises.support_promises[_known(row.priority)], promises.support_desk
+    answered = row.first_answered_at is not None
     store.change(
         session,
         row.id,
-        first_due_at=row.first_due_at or due(promises.support_desk, at, promise.first_s),
-        solve_due_at=due(promises.support_desk, at, promise.solve_s),
+        handed_over_at=row.handed_over_at if answered else at,
+        paused_s=row.paused_s + worked(desk, row.solved_at or at, at) if answered else 0.0,
+        first_due_at=row.first_due_at if answered else due(desk, at, promise.first_s),
+        solve_due_at=due(desk, at, promise.solve_s),
         paused_at=None,
         escalated=0,
     )
@@ -93,11 +97,24 @@ def escalate(session: Session, row: Row[Any]) -> None:
 
 
 def first_answer(row: Row[Any], at: datetime) -> Clock:
-    return _clock(row, row.first_due_at, row.first_answered_at, at)
+    """What was solved without a word, and in time, needed none."""
+    return _clock(row, row.first_due_at, row.first_answered_at, row.solved_at or at)
 
 
 def solution(row: Row[Any], at: datetime) -> Clock:
     return _clock(row, row.solve_due_at, row.solved_at, at)
+
+
+def kept(due_at: Any, ended_at: Any) -> Any:
+    """That a promise was kept, as a query's expression."""
+    return ended_at <= due_at
+
+
+def missed(due_at: Any, ended_at: Any, at: datetime) -> Any:
+    """That it was not, at a moment."""
+    solved_at, paused_at = _conversations.c.solved_at, _conversations.c.paused_at
+    late = or_(solved_at > due_at, and_(solved_at.is_(None), paused_at.is_(None), due_at < at))
+    return or_(ended_at > due_at, and_(ended_at.is_(None), late))
 
 
 def _clock(row: Row[Any], due_at: datetime | None, ended: datetime | None, at: datetime) -> Clock:

@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Row
 
-from chassis.types import CUSTOMER, Caller
+from chassis.types import Caller
 from contracts.amendments import Exchange, Return
 from contracts.orders import Order
+from services.support.domain import acting_as
 from services.support.ends import Outcome, cancelled
 
 SERVICE = Caller(service="support")
@@ -29,7 +30,7 @@ class Deed(NamedTuple):
         return dict(given, order_id=action.order_id) if self.of_order else given
 
     def caller(self, action: Row[Any]) -> Caller:
-        return SERVICE if self.as_service else Caller(customer_id=action.customer_id, roles=(CUSTOMER,))
+        return SERVICE if self.as_service else acting_as(action.customer_id)
 
 
 def _begun(answer: Any) -> Outcome:

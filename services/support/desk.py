@@ -4,6 +4,7 @@ import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+import msgspec
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
@@ -13,9 +14,11 @@ from chassis.cursors import encode_cursor, read_cursor
 from chassis.db import WorkerDatabase, now
 from chassis.errors import ServiceError
 from chassis.leases import take_lease
+from chassis.offhub import off_hub
 from chassis.periodic import every
+from chassis.privacy import require_staying
 from chassis.rpc import rpc, tuned
-from chassis.types import CUSTOMER, Caller
+from chassis.types import Caller
 from contracts.accounts import AccountsApi
 from contracts.notifications import NotificationsApi
 from contracts.orders import OrdersApi
@@ -42,15 +45,17 @@ from contracts.support import (
 )
 from contracts.transactions import TransactionsApi
 from contracts.users import UsersApi
-from services.support import actions, clocks, offers, store, tickets, views, words
+from services.support import actions, clocks, offers, reports, store, tickets, views, words
 from services.support.acting import Acting
 from services.support.deeds import DEEDS
-from services.support.domain import SupportSettings
+from services.support.domain import SupportSettings, acting_as, needs_two
 from services.support.masking import clean, masked
 from services.support.sidebar import Services, beside
 from services.support.turns import Proposal
 
 SERVICE = Caller(service="support")
+READING = timedelta(minutes=15)
+"""A look of the same reader's within it is the same reading."""
 LONGEST_REPORT = timedelta(days=366)
 BATCH = 100
 
@@ -82,19 +87,22 @@ class DeskDoors(Acting):
         whose = self.call.author() if mine else None
         with self.db.read() as session:
             found = tickets.find(session, queue, status, whose, limit + 1, after)
-            items = [tickets.view(session, row) for row, _ in found[:limit]]
+            items = [tickets.view(session, row, listed=True) for row, _ in found[:limit]]
         more = encode_cursor((found[limit - 1][1], found[limit - 1][0].id)) if len(found) > limit else None
         return TicketPage(items=items, next_cursor=more)
 
     @rpc
     def context(self, conversation_id: Id) -> Context:
         self.call.require_staff()
-        with self.db.write() as session:
-            row = store.held(session, conversation_id)
-            store.note_reading(session, conversation_id, self.call.author())
+        with self.db.read() as session:
+            found = store.get(session, conversation_id)
+            if found is None:
+                raise store.not_found(conversation_id)
+            row = self._anothers(found)
             at, ticket = now(session), tickets.view(session, row)
             messages = views.messages(session, conversation_id, for_staff=True)
             earlier = tickets.of_customer(session, row.customer_id, row.id) if row.customer_id else []
+        self._note_reading(conversation_id)
         asked = Services(
             users=tuned(self.users, caller=SERVICE),
             orders=tuned(self.orders, caller=SERVICE),
@@ -123,7 +131,7 @@ class DeskDoors(Acting):
     def claim(self, conversation_id: Id, *, key: str) -> Ticket:
         self.call.require_staff()
         session, length = self.db.session, timedelta(seconds=self.settings.support_claim_s)
-        tickets.claim(session, store.held(session, conversation_id), self.call.author(), length)
+        tickets.claim(session, self._held(session, conversation_id), self.call.author(), length)
         return tickets.shown(session, conversation_id)
 
     @command(retriable=True)
@@ -162,7 +170,7 @@ class DeskDoors(Acting):
     @command(retriable=True)
     def note(self, conversation_id: Id, text: Text, *, key: str) -> Said:
         self.call.require_staff()
-        session, row = self.db.session, store.held(self.db.session, conversation_id)
+        session, row = self.db.session, self._held(self.db.session, conversation_id)
         said = self._write_as_staff(row, text, note=True)
         return views.said(store.happening(session, said), for_staff=True)
 
@@ -181,7 +189,7 @@ class DeskDoors(Acting):
         self, conversation_id: Id, tags: Tags | None = None, priority: Priority | None = None, *, key: str
     ) -> Ticket:
         self.call.require_staff()
-        session, row = self.db.session, store.held(self.db.session, conversation_id)
+        session, row = self.db.session, self._held(self.db.session, conversation_id)
         store.change(session, row.id, tags=row.tags if tags is None else tags, priority=priority or row.priority)
         return tickets.shown(session, conversation_id)
 
@@ -206,18 +214,19 @@ class DeskDoors(Acting):
             raise store.not_found(conversation_id)
         if row.customer_id is None:
             raise ServiceError("support.no_customer", "A guest has no orders here.")
-        orders = tuned(self.orders, caller=Caller(customer_id=row.customer_id, roles=(CUSTOMER,)))
+        orders = tuned(self.orders, caller=acting_as(row.customer_id))
         proposal = offers.proposed(orders, row.language, kind, order_id or row.order_id, wish or {}, DEEDS[kind].takes)
         with self.db.write() as session:
             if not claim(session, key, "propose", asked, "ok"):
                 offered: Action = answer(session, key, "propose", asked, Action)
                 return offered
+            require_staying(session, row.customer_id)
             offered = self._offer(session, conversation_id, proposal)
             store_result(session, key, offered)
             return offered
 
     def _offer(self, session: Session, conversation_id: str, proposal: Proposal) -> Action:
-        author, row = self.call.author(), store.held(session, conversation_id)
+        author, row = self.call.author(), self._held(session, conversation_id)
         tickets.require_claimed(session, row, author)
         text = f"{proposal.summary} {words.said('confirm_here', row.language)}"
         told = store.tell(session, row.id, "message", author, sender="staff", text=text)
@@ -229,11 +238,14 @@ class DeskDoors(Acting):
         self.call.require_staff()
         author = self.call.author()
         with self.db.write() as session:  # its own id makes it happen once
-            row = store.held(session, conversation_id)
+            require_staying(session, store.customer_of(session, conversation_id))
+            row = self._held(session, conversation_id)
             action = actions.of(session, row.id, action_id)
-            over = action.amount > self.settings.support_four_eyes_over_minor
-            if author == row.customer_id or (over and author == action.by):
+            two = needs_two(self.settings.support_four_eyes_over_minor, action.amount, action.currency)
+            if two and author == action.by:
                 raise ServiceError("support.same_person", "Somebody else of staff has to do this one.")
+            if two and action.by is None:
+                return views.action(actions.second(session, action, author), for_staff=True)
             actions.confirm(session, row, action_id, author, approved_by=author)
         self.drive(action_id)
         with self.db.read() as session:
@@ -257,7 +269,19 @@ class DeskDoors(Acting):
         if not timedelta() < ends - begins <= LONGEST_REPORT:
             raise ServiceError("request.invalid", "Ask for 1 to 366 days, the first one first.", {"field": "until"})
         with self.db.read() as session:
-            return tickets.report(session, begins, ends, self.settings.support_desk)
+            counted = reports.counted(session, begins, ends)
+        return msgspec.structs.replace(counted, **reports.means(self._times(begins, ends)))
+
+    def _times(self, begins: datetime, ends: datetime) -> reports.Times:
+        times, after = reports.Times(), None
+        for _ in range(reports.PAGES):
+            with self.db.read() as session:
+                rows = reports.page(session, begins, ends, after)
+            times = off_hub(reports.added, times, rows, self.settings.support_desk)
+            if len(rows) < reports.PAGE:
+                break
+            after = (rows[-1].created_at, rows[-1].id)
+        return times
 
     @every("support_desk_every_s")
     def watch_promises(self) -> None:
@@ -276,6 +300,15 @@ class DeskDoors(Acting):
             for conversation_id in tickets.lapsed(session, BATCH):
                 tickets.put_back_lapsed(session, store.held(session, conversation_id))
 
+    def _note_reading(self, conversation_id: str) -> None:
+        """Write down who of staff reads; of somebody who goes on reading, not each look."""
+        reader = self.call.author()
+        with self.db.read() as session:
+            if store.read_lately(session, conversation_id, reader, READING):
+                return
+        with self.db.write() as session:
+            store.note_reading(session, conversation_id, reader)
+
     def _write_as_staff(self, row: Row[Any], text: str, note: bool = False) -> str:
         """Keep what the caller writes in a held conversation, masked; answers the message's id."""
         kept = masked(clean(text))
@@ -284,8 +317,17 @@ class DeskDoors(Acting):
     def _mine(self, conversation_id: str) -> Row[Any]:
         """A held conversation that the caller has claimed."""
         self.call.require_staff()
-        row = store.held(self.db.session, conversation_id)
+        row = self._held(self.db.session, conversation_id)
         tickets.require_claimed(self.db.session, row, self.call.author())
+        return row
+
+    def _held(self, session: Session, conversation_id: str) -> Row[Any]:
+        return self._anothers(store.held(session, conversation_id))
+
+    def _anothers(self, row: Row[Any]) -> Row[Any]:
+        """A conversation that is not the caller's own, as a customer: nobody is staff to themselves."""
+        if row.customer_id is not None and row.customer_id == self.call.author():
+            raise ServiceError("support.own_conversation", "This is your own conversation: a colleague looks after it.")
         return row
 
 

@@ -21,8 +21,8 @@ def asks_the_assistant(row: Row[Any]) -> bool:
     return row.status not in WITH_PEOPLE and not (row.status == "solved" and row.handed_over_at is not None)
 
 
-def turn_of(session: Session, row: Row[Any], text: str) -> Turn:
-    """What the assistant is given of a conversation and a cleaned message."""
+def turn_of(session: Session, row: Row[Any], text: str, before: int = 0) -> Turn:
+    """What the assistant is given of a conversation and a cleaned message; `before`: so many earlier ones with it."""
     return Turn(
         text=text,
         language=kept(language_of(text), row.language, text),
@@ -34,7 +34,20 @@ def turn_of(session: Session, row: Row[Any], text: str) -> Turn:
             OpenAction(id=each.id, kind=each.kind, order_id=each.order_id, summary=each.summary)
             for each in actions.open_in(session, row.id)
         ],
+        before=_said_before(session, row, before) if before else [],
     )
+
+
+def _said_before(session: Session, row: Row[Any], limit: int) -> list[str]:
+    """The customer's latest messages, without what they said when an address was talked of."""
+    told = store.messages(session, row.id, 2 * limit)
+    intents = [*(each.intent for each in told[1:]), None]
+    said = [each.text for each, intent in zip(told, intents, strict=True) if _is_shown(each, intent)]
+    return said[-limit:]
+
+
+def _is_shown(told: Row[Any], answered_as: str | None) -> bool:
+    return told.sender == "customer" and answered_as != "do_change_address"
 
 
 def require_room(session: Session, row: Row[Any]) -> None:
@@ -98,7 +111,8 @@ def _reply(
 def _decide(session: Session, row: Row[Any], answer: Answer, author: str) -> list[contract.Action]:
     """The customer's yes or no in words, as the doors do it; and what something newer takes the place of."""
     decided: list[contract.Action] = []
-    for action_id, decide in ((answer.confirm, actions.confirm), (answer.decline, actions.decline)):
+    confirmed = [(each, actions.confirm) for each in (answer.confirm, *answer.confirm_too)]
+    for action_id, decide in (*confirmed, (answer.decline, actions.decline)):
         if action_id is None:
             continue
         try:

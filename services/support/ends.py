@@ -75,13 +75,13 @@ def on_rejected(session: Session, fact: OrderRejected) -> None:
 
 
 def on_changed(session: Session, fact: OrderChanged) -> None:
-    """An order has one change at a time: it is the one that was begun."""
-    for action in actions.under_way(session, fact.order_id, *CHANGES):
-        if _may_be(action, fact) and (action.status == "started" or _changes(action, fact)):
-            says = words.of_change(fact.charged, fact.refunded)
-            told = dict(order_id=fact.order_id, total=fact.total, charged=fact.charged, refunded=fact.refunded)
-            write(session, action, Outcome(status="done", says=says, values=told))
-            return
+    """An event that does not tell its key is of the change that was begun: an order has one at a time."""
+    rows = actions.under_way(session, fact.order_id, *CHANGES)
+    begun = [each for each in rows if _may_be(each, fact) and (each.status == "started" or _changes(each, fact))][:1]
+    for action in begun if fact.key is None else _asked(rows, fact.key):
+        says = words.of_change(fact.charged, fact.refunded)
+        told = dict(order_id=fact.order_id, total=fact.total, charged=fact.charged, refunded=fact.refunded)
+        write(session, action, Outcome(status="done", says=says, values=told, subject_id=fact.amendment_id))
 
 
 def on_return_settled(session: Session, fact: ReturnSettled) -> None:
@@ -100,13 +100,16 @@ def on_exchange_settled(session: Session, fact: ExchangeSettled) -> None:
 
 
 def on_amendment_failed(session: Session, fact: AmendmentFailed) -> None:
-    """What was begun came to nothing. A return and an exchange are known by their id, of the others an order has one
-    at a time."""
-    if fact.kind in ("return", "exchange"):
+    """What was begun came to nothing. If the event does not tell its key, a return and an exchange are known by their
+    id, and of the others an order has one at a time."""
+    kinds = CHANGES if fact.kind == "change" else (fact.kind,)
+    rows = actions.under_way(session, fact.order_id, *kinds)
+    if fact.key is not None:
+        failed = _asked(rows, fact.key)
+    elif fact.kind in ("return", "exchange"):
         failed = _about(session, fact, fact.kind, fact.amendment_id)
     else:
-        kinds = CHANGES if fact.kind == "change" else (fact.kind,)
-        failed = [each for each in actions.under_way(session, fact.order_id, *kinds) if _may_be(each, fact)][:1]
+        failed = [each for each in rows if _may_be(each, fact)][:1]
     for action in failed:
         refuse(session, action, fact.reason_code, fact.message)
 
@@ -117,13 +120,19 @@ def cancelled(order_id: str, refunded: Money | None) -> Outcome:
     return Outcome(status="done", says="cancelled_refunded", values=dict(order_id=order_id, refunded=refunded))
 
 
+def _asked(rows: Sequence[Row[Any]], key: str) -> list[Row[Any]]:
+    """The action that was asked for under this key, which is its id."""
+    return [each for each in rows if each.id == key]
+
+
 def _changes(action: Row[Any], fact: OrderChanged) -> bool:
-    """Whether this change did what the action wants: an order may be changed elsewhere while it is not begun yet."""
+    """Whether this change did what the action wants: an order may be changed elsewhere while it is not begun yet. Of a
+    payment nobody can tell."""
     if action.kind == "change_address":
         return bool(msgspec.to_builtins(fact.shipping_address).items() >= _given(action.wish["shipping_address"]))
     if action.kind == "change_items":
         return {each["new_sku"] for each in action.wish["lines"]} <= {line.sku for line in fact.lines}
-    return True
+    return False
 
 
 def _given(address: dict[str, Any]) -> Any:

@@ -32,7 +32,6 @@ def hand_over(session: Session, row: Row[Any], promises: Promises, author: str, 
         author,
         queue=queue,
         summary=summary_of(row.language, reason, messages, offered),
-        handed_over_at=row.handed_over_at or at,
         solved_at=None,
         assigned_to=None,
         claimed_until=None,
@@ -79,8 +78,20 @@ def say(session: Session, row: Row[Any], what: str, **values: Any) -> str:
     return store.tell(session, row.id, "message", SYSTEM, sender="system", text=text)
 
 
-def end(session: Session, row: Row[Any], before: str, after: str, since_s: int) -> None:
-    """Move on a held conversation in which nothing happened for so long."""
-    if row.status == before and row.updated_at < now(session) - timedelta(seconds=since_s):
-        solved_at = now(session) if after == "solved" else row.solved_at
-        store.move(session, row, after, SYSTEM, solved_at=solved_at)
+def close_all(session: Session, customer_id: str) -> None:
+    """Withdraw what is offered to a customer, and close their conversations."""
+    for row in store.hold_unclosed(session, customer_id):
+        for action in actions.of_conversation(session, row.id):
+            actions.withdraw(session, action)
+        store.move(session, row, "closed", SYSTEM, assigned_to=None, claimed_until=None)
+
+
+def end(session: Session, row: Row[Any], before: str, after: str, since_s: int, promises: Promises) -> None:
+    """Move on a held conversation in which nothing happened for so long. A customer who was waited for is told."""
+    if row.status != before or row.updated_at >= now(session) - timedelta(seconds=since_s):
+        return
+    if before == "pending":
+        clocks.resume(session, row, promises)
+        say(session, row, "not_heard_of")
+    nobodys = dict(solved_at=now(session), assigned_to=None, claimed_until=None)
+    store.move(session, row, after, SYSTEM, **(nobodys if after == "solved" else {}))

@@ -6,10 +6,11 @@ from nameko.timer import timer
 from chassis.commands import command
 from chassis.context import Call
 from chassis.db import WorkerDatabase
+from chassis.errors import ServiceError
 from chassis.offhub import off_hub
 from chassis.rpc import rpc
-from contracts.support import Article, Found, Language, Limit, NewArticle, Query, Sequence, Topic, Unanswered
-from services.support import articles
+from contracts.support import Article, Found, Language, Limit, NewArticle, Query, Sequence, Topic, Unanswered, Who
+from services.support import articles, store
 from services.support.answers import articles_of_the_house
 from services.support.learning import Learned
 from services.support.masking import language_of
@@ -64,8 +65,8 @@ class KnowledgeDoors:
         return articles.write(self.db.session, topic, language, article, version, self.call.author())
 
     @command
-    def vote(self, topic: Topic, language: Language, helpful: bool, *, key: str) -> None:
-        articles.vote(self.db.session, topic, language, helpful)
+    def vote(self, who: Who, topic: Topic, language: Language, version: Sequence, helpful: bool, *, key: str) -> None:
+        articles.vote(self.db.session, topic, language, version, self._voter(who), helpful)
 
     @rpc
     def unanswered(self, language: Language | None = None, limit: Limit = 50) -> list[Unanswered]:
@@ -86,6 +87,14 @@ class KnowledgeDoors:
             with self.db.read() as session:
                 stamp, texts = articles.stamp(session), articles.texts(session)
             self.answers.take(texts, stamp)
+
+    def _voter(self, who: Who) -> str:
+        """The customer's id; of a guest that of the conversation."""
+        if who.token is not None and who.customer_id is None:
+            return str(store.of_guest(self.db.session, who.token).id)
+        if who.customer_id is None or who.token is not None or not self.call.owns(who.customer_id):
+            raise ServiceError("auth.forbidden", "Sign in to vote, or bring the token of a conversation.")
+        return who.customer_id
 
     def _shown(self, article: Article) -> Article:
         """Who of staff wrote an article is told to staff alone."""

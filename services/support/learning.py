@@ -1,8 +1,6 @@
 """The answers of this process: learned once, off the hub, and indexed anew when an article was edited."""
 
-import time
 from functools import partial
-from logging import getLogger
 
 from nameko.extensions import DependencyProvider
 
@@ -13,8 +11,6 @@ from services.support.turns import Hit, Reading
 
 PATIENCE_S = 10.0
 """So long a call waits until there is something to answer from; the gateway's waits a little longer."""
-
-log = getLogger("rialto.support")
 
 
 class Learned(DependencyProvider):
@@ -50,8 +46,9 @@ class Learned(DependencyProvider):
         return self._learned().find(text, language, intent, limit, reading or self.read(text, language))
 
     def is_of(self, stamp: object) -> bool:
-        """Whether the articles of this stamp are the ones that are indexed, or nothing is, because nobody asked yet."""
-        return self._stamp == stamp or not self._begun
+        """Whether the articles of this stamp are the ones that are indexed, or nothing is yet: an edit can wait for
+        that, and a process that is told to stop need not wait for this."""
+        return self._stamp == stamp or not self._answers.is_made()
 
     def take(self, articles: list[Text], stamp: object) -> None:
         """Answer from these articles from now on. `stamp` tells one set of articles from another."""
@@ -69,9 +66,6 @@ class Learned(DependencyProvider):
 
 
 def _learn(by_meaning: bool) -> Answers:
-    began = time.monotonic()
+    """In a thread: nothing here may log, whose locks are the hub's."""
     meant = meaning.of_the_house() if by_meaning else None
-    answers = Answers(articles_of_the_house(), phrases_of_the_house(), meaning=meant)
-    took = round(time.monotonic() - began, 1)
-    log.info("learned to answer", extra={"took_s": took, "by_meaning": answers.goes_by_meaning})
-    return answers
+    return Answers(articles_of_the_house(), phrases_of_the_house(), meaning=meant)

@@ -8,13 +8,14 @@ import unicodedata
 
 from stdnum import iban
 
-from chassis.masking import HIDDEN, masked_text
+from chassis.masking import HIDDEN, address_shown, masked_text
 
 _ODD = re.compile("[\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
 """Characters that turn the direction of text, or that nobody sees."""
 _WIDE = {0xFF10 + digit: str(digit) for digit in range(10)} | {0xFF0B: "+", 0xFF0D: "-", 0xFF20: "@"}
 """Digits and signs as a Chinese keyboard may write them."""
-_EMAIL = re.compile(r"([A-Za-z0-9])[A-Za-z0-9._%+-]*@((?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
+_EMAIL = re.compile(r"([A-Za-z0-9])[A-Za-z0-9._%+-]*+(?:@((?:[A-Za-z0-9-]++\.)+[A-Za-z]{2,}))?")
+"""What only begins like an address is read once and left behind."""
 _IBAN = re.compile(r"(?<![A-Za-z0-9-])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11,30}(?![A-Za-z0-9-])", re.IGNORECASE)
 _IDENTITY = re.compile(r"(?<![A-Za-z0-9-])[1-9][0-9]{16}[0-9Xx](?![A-Za-z0-9-])")
 """A Chinese identity card's number."""
@@ -39,7 +40,7 @@ def clean(text: str) -> str:
 
 def masked(text: str) -> str:
     """Without what a conversation does not need: cards, tokens, bank accounts, phone numbers, addresses of mail."""
-    text = _EMAIL.sub(r"\1***@\2", text)
+    text = _EMAIL.sub(address_shown, text)
     text = _without_accounts(text)
     text = _IDENTITY.sub(HIDDEN, masked_text(text))
     return _PHONE.sub(HIDDEN, text)

@@ -78,7 +78,10 @@ class Happening(Base):
     """
 
     __tablename__ = "happening"
-    __table_args__ = (UniqueConstraint("conversation_id", "sequence", name="uq_happening_sequence"),)
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "sequence", name="uq_happening_sequence"),
+        Index("ix_happening_at", "at"),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversation.id", ondelete="CASCADE"))
@@ -106,6 +109,7 @@ class Action(Base):
         Index("ix_action_conversation", "conversation_id"),
         Index("ix_action_due", "status", "next_at"),
         Index("ix_action_order", "order_id", "kind"),
+        Index("ix_action_created_at", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -149,11 +153,25 @@ class Article(Base):
     unhelpful: Mapped[int] = mapped_column(default=0)
 
 
+class Vote(Base):
+    """Whether a version of an article helped somebody. `voter`: a customer's id, or that of a guest's conversation.
+    They are counted in the article's row."""
+
+    __tablename__ = "vote"
+
+    topic: Mapped[str] = mapped_column(String(40), primary_key=True)
+    language: Mapped[str] = mapped_column(String(2), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    voter: Mapped[str] = mapped_column(String(64), primary_key=True)
+    helpful: Mapped[bool] = mapped_column(Boolean)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class Question(Base):
     """What the assistant could not answer, masked. `nearest`: the topic that came closest."""
 
     __tablename__ = "question"
-    __table_args__ = (Index("ix_question_at", "at"),)
+    __table_args__ = (Index("ix_question_at", "at"), Index("ix_question_conversation", "conversation_id"))
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversation.id", ondelete="CASCADE"))

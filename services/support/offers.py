@@ -11,6 +11,7 @@ from chassis.types import Money
 from contracts.amendments import Preview, Wish
 from contracts.support import Change
 from services.support import words
+from services.support.talk.actions import moved
 from services.support.talk.ports import Orders
 from services.support.turns import Proposal, plain
 
@@ -66,7 +67,7 @@ def proposed(
         wish=wish,
         summary=words.said(f"offer.{kind}", language, order_id=order_id, **_amounts(preview)),
         changes=[Change(what="wish", after=msgspec.json.encode(masked(plain(asked))).decode()[:500])],
-        amount=max(preview.charge, preview.refund, key=lambda money: money.amount),
+        amount=moved(preview),
     )
 
 

@@ -3,12 +3,12 @@
 from typing import Protocol
 
 from chassis.rpc import tuned
-from chassis.types import CUSTOMER, Caller
 from contracts.accounts import AccountsApi
 from contracts.orders import OrdersApi
 from contracts.products import ProductsApi
 from contracts.transactions import TransactionsApi
 from contracts.users import UsersApi
+from services.support.domain import acting_as
 from services.support.talk.ports import Seen
 
 ASK_S = 4.0
@@ -26,7 +26,7 @@ class Services(Protocol):
 
 def as_customer(services: Services, customer_id: str | None) -> Seen:
     """The services, each called as this customer; as nobody for a guest."""
-    caller = Caller(customer_id=customer_id, roles=(CUSTOMER,)) if customer_id else Caller()
+    caller = acting_as(customer_id)
     return Seen(
         orders=tuned(services.orders, caller=caller, timeout_s=ASK_S),
         accounts=tuned(services.accounts, caller=caller, timeout_s=ASK_S),

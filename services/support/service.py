@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from logging import getLogger
 from typing import Any
 
@@ -15,13 +15,15 @@ from chassis.cursors import encode_cursor, read_cursor
 from chassis.db import Database, WorkerDatabase, now
 from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import Failure, OutcomeUnknown, ServiceError
+from chassis.events import handles
 from chassis.outbox import Relay
+from chassis.privacy import PrivacyOperations, require_staying
+from chassis.privacy_types import Person
 from chassis.provide import provided
-from chassis.prune import Pruner
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import remote, rpc, tuned
 from chassis.service import CallContext
 from chassis.settings import Settings
-from chassis.types import CUSTOMER, Caller
 from contracts.accounts import AccountsApi
 from contracts.notifications import NotificationsApi
 from contracts.orders import OrdersApi
@@ -46,23 +48,24 @@ from contracts.support import (
     Who,
 )
 from contracts.transactions import TransactionsApi
-from contracts.users import UsersApi
+from contracts.users import PrivacyForgotten, UsersApi
 from services.support import actions, dialogue, handing, store, views, words
+from services.support.adapters import LanguageModel
+from services.support.advised import advised
 from services.support.assistant import Assistant
 from services.support.desk import DeskDoors
-from services.support.domain import ENDED, GUEST, SupportSettings, subject_from
+from services.support.domain import ENDED, GUEST, SupportSettings, acting_as, subject_from
 from services.support.knowledge import KnowledgeDoors
 from services.support.learning import Learned
 from services.support.masking import clean, language_of, masked
 from services.support.models import Base
 from services.support.ports import as_customer
+from services.support.privacy import KINDS
+from services.support.talk import memory
 from services.support.turns import Answer, Turn
 
 TRIES = 5
 """So often a turn is begun anew because something else happened in the conversation meanwhile."""
-
-READING = timedelta(minutes=15)
-"""A look of the same reader's within it is the same reading."""
 
 SUBJECT_MOST = 200
 """Characters of a subject that are kept: masking may make it longer."""
@@ -74,15 +77,17 @@ class _Changed(Exception):
     """Something else happened in the conversation while the assistant was thinking: what was written is undone."""
 
 
-class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
+class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations, PrivacyOperations):
     name = "support"
+    kinds = KINDS
 
     call = provided(Call, CallContext(SupportApi))
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner()
+    pruner = Pruner(kinds=KINDS)
     relay = Relay()
     settings = provided(SupportSettings, Settings(SupportSettings))
     answers = Learned()
+    model = LanguageModel()
 
     orders: OrdersApi = remote(OrdersApi)
     accounts: AccountsApi = remote(AccountsApi)
@@ -117,6 +122,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
             if who.customer_id is not None and not claim(session, claimed, "begin", asked, "ok"):
                 begun = answer(session, claimed, "begin", asked, str)
                 return views.conversation(session, self._own(session, who, begun))
+            require_staying(session, who.customer_id)
             if who.customer_id is not None:
                 store.hold_first(session, who.customer_id)
                 store.require_few_open(session, who.customer_id)
@@ -144,7 +150,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
                 if known is not None:
                     return known
                 self._require_may_say(session, row)
-                turn = dialogue.turn_of(session, row, heard)
+                turn = dialogue.turn_of(session, row, heard, self.model.settings.messages if self.model else 0)
             said = self._ask(turn) if dialogue.asks_the_assistant(row) else None
             try:
                 return self._write(who, row, turn, said, claimed, asked)
@@ -155,6 +161,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
     @rpc
     def confirm(self, who: Who, conversation_id: Id, action_id: Id, wait_s: WaitS = 0, *, key: str) -> Action:
         with self.db.write() as session:  # its own id makes it happen once
+            require_staying(session, who.customer_id)
             row = self._not_closed(self._own(session, who, conversation_id, held=True))
             actions.confirm(session, row, action_id, _author(who))
         self.drive(action_id)
@@ -207,7 +214,8 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         with self.db.read() as session:
             rows = store.find(session, customer_id, limit + 1, before)
             more = encode_cursor((rows[limit - 1].created_at, rows[limit - 1].id)) if len(rows) > limit else None
-            items = [views.conversation(session, row, whole=False) for row in rows[:limit]]
+            listed = not self.call.owns(customer_id)
+            items = [views.conversation(session, row, whole=False, listed=listed) for row in rows[:limit]]
         return ConversationPage(items=items, next_cursor=more)
 
     @rpc
@@ -220,16 +228,21 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
             self._note_reading(conversation_id)
         return happened
 
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
+
     # --- turns
 
     def _ask(self, turn: Turn) -> Answer:
         """The assistant, who asks other services; what it cannot know now it says."""
         try:
-            return Assistant(as_customer(self, turn.customer_id), self.answers).respond(turn)
+            answers = advised(self.answers, self.model, turn)
+            return Assistant(as_customer(self, turn.customer_id), answers).respond(turn)
         except Failure as exc:
             log.warning("the assistant found no answer", extra={"reason": str(exc)})
             text = words.said("not_reached", turn.language)
-            return Answer(text=text, intent="unknown", confidence=0.0, memory=turn.memory)
+            return Answer(text=text, intent="unknown", confidence=0.0, memory=memory.unanswered(turn.memory))
 
     def _write(
         self, who: Who, seen: Row[Any], turn: Turn, said: Answer | None, claimed: str, asked: dict[str, Any]
@@ -239,14 +252,16 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
             if not claim(session, claimed, "say", asked, "ok"):
                 known: Exchange = answer(session, claimed, "say", asked, Exchange)
                 return known
+            require_staying(session, seen.customer_id)
             row = store.held(session, seen.id)
             if row.ver != seen.ver:
                 raise _Changed
             self._require_may_say(session, row)
             exchange = dialogue.write(session, row, turn, said, _author(who), self.settings)
             store_result(session, claimed, exchange)
-        if said is not None and said.confirm is not None:
-            self.drive(said.confirm)
+        for action_id in (said.confirm, *said.confirm_too) if said is not None else ():
+            if action_id is not None:
+                self.drive(action_id)
         return exchange
 
     def _require_may_say(self, session: Session, row: Row[Any]) -> None:
@@ -265,6 +280,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         """Do something to a held conversation, once for each key; answers it as it is by then."""
         claimed = f"{conversation_id}:{command}:{key}"
         with self.db.write() as session:
+            require_staying(session, who.customer_id)
             row = self._own(session, who, conversation_id, held=True)
             if claim(session, claimed, command, asked, "ok"):
                 act(session, row)
@@ -272,6 +288,9 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
             else:
                 answer(session, claimed, command, asked, None)
             return views.conversation(session, store.held(session, conversation_id))
+
+    def before_erasing(self, person: Person) -> None:
+        handing.close_all(self.db.session, person.customer_id)
 
     # --- whose
 
@@ -286,7 +305,7 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
     def _require_own_order(self, who: Who, order_id: str) -> None:
         try:
             if who.customer_id is not None:
-                tuned(self.orders, caller=Caller(customer_id=who.customer_id, roles=(CUSTOMER,))).get(order_id)
+                tuned(self.orders, caller=acting_as(who.customer_id)).get(order_id)
                 return
         except ServiceError as exc:
             if exc.code != "orders.not_found":
@@ -313,15 +332,6 @@ class SupportService(DeskDoors, KnowledgeDoors, DeadLetterOperations):
         if row is None or not (self.call.is_staff() or self._is_of(row, who)):
             raise store.not_found(conversation_id)
         return row
-
-    def _note_reading(self, conversation_id: str) -> None:
-        """Write down who of staff reads; of somebody who goes on reading, not each look."""
-        reader = self.call.author()
-        with self.db.read() as session:
-            if store.read_lately(session, conversation_id, reader, READING):
-                return
-        with self.db.write() as session:
-            store.note_reading(session, conversation_id, reader)
 
     def _not_closed(self, row: Row[Any]) -> Row[Any]:
         if row.status == "closed":

@@ -1,12 +1,12 @@
 """What the desk sees beside a conversation: the customer, their orders, money and mails, as they are now."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import msgspec
 
-from chassis.errors import OutcomeUnknown, ServiceError
+from chassis.gathering import gathered
 from chassis.rpc import Pending, call_async
 from contracts.accounts import AccountsApi
 from contracts.notifications import NotificationsApi
@@ -42,25 +42,25 @@ class Services(msgspec.Struct, frozen=True):
 
 
 def beside(services: Services, customer_id: str | None, order_id: str | None) -> Beside:
-    """Ask everybody at once, then those who need an answer of the first."""
+    """Ask everybody at once, then those who need an answer of the first. Who refuses (a customer who is gone) has
+    nothing to tell."""
     if customer_id is None:
         return Beside()
-    first, missing = _ask(
-        {
-            "users": partial(call_async, services.users.profile, customer_id),
-            "orders": partial(call_async, services.orders.find, customer_id, None, NEWEST),
-            "accounts": partial(call_async, services.accounts.of_customer, customer_id),
-            "transactions": partial(call_async, services.transactions.find, customer_id, None, None, NEWEST),
-        }
-    )
+    asks: dict[str, Callable[[], Pending[Any]]] = {
+        "users": partial(call_async, services.users.profile, customer_id),
+        "orders": partial(call_async, services.orders.find, customer_id, None, NEWEST),
+        "accounts": partial(call_async, services.accounts.of_customer, customer_id),
+        "transactions": partial(call_async, services.transactions.find, customer_id, None, None, NEWEST),
+    }
+    first, _, silent = gathered(asks)
     profile, orders = first.get("users"), first["orders"].items if "orders" in first else []
     about = order_id or (orders[0].id if orders else None)
-    asks: dict[str, Callable[[], Pending[Any]]] = {}
+    asks = {}
     if about is not None:
         asks["risk"] = partial(call_async, services.risk.screenings, about)
     if profile is not None:
         asks["notifications"] = partial(call_async, services.notifications.find, profile.email, NEWEST)
-    then, missing_too = _ask(asks)
+    then, _, silent_too = gathered(asks)
     return Beside(
         customer=_plain(profile) if profile is not None else None,
         orders=[_plain(order) for order in orders],
@@ -68,28 +68,8 @@ def beside(services: Services, customer_id: str | None, order_id: str | None) ->
         transactions=[_plain(each) for each in first["transactions"].items] if "transactions" in first else [],
         risk=[_plain(each) for each in then.get("risk", [])],
         mails=[_plain(mail) for mail in then.get("notifications", [])],
-        missing=sorted({*missing, *missing_too}),
+        missing=sorted({*silent, *silent_too}),
     )
-
-
-def _ask(asks: Mapping[str, Callable[[], Pending[Any]]]) -> tuple[dict[str, Any], list[str]]:
-    """The answers there are, and who gave none. Who refuses (a customer who is gone) has nothing to tell."""
-    pending: dict[str, Pending[Any]] = {}
-    answers: dict[str, Any] = {}
-    missing: list[str] = []
-    for name, ask in asks.items():
-        try:
-            pending[name] = ask()
-        except OutcomeUnknown:
-            missing.append(name)
-    for name, reply in pending.items():
-        try:
-            answers[name] = reply.result()
-        except OutcomeUnknown:
-            missing.append(name)
-        except ServiceError:
-            continue
-    return answers, missing
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -72,6 +72,22 @@ def get(session: Session, conversation_id: str) -> Row[Any] | None:
     )
 
 
+def of_guest(session: Session, token: str) -> Row[Any]:
+    """The conversation of a guest's token."""
+    query = select(_conversations).where(_conversations.c.token_hash == token_hash(token))
+    row = session.connection().execute(query).one_or_none()
+    if row is None:
+        raise ServiceError("support.not_found", "There is no such conversation.")
+    return row
+
+
+def customer_of(session: Session, conversation_id: str) -> str | None:
+    """Whose a conversation is; None of a guest's, and of one that there is not."""
+    whose = select(_conversations.c.customer_id).where(_conversations.c.id == conversation_id)
+    customer_id: str | None = session.scalar(whose)
+    return customer_id
+
+
 def held(session: Session, conversation_id: str) -> Row[Any]:
     """A conversation, nobody else's until the transaction ends."""
     query = select(_conversations).where(_conversations.c.id == conversation_id).with_for_update()
@@ -169,6 +185,13 @@ def find(session: Session, customer_id: str, limit: int, before: Position | None
     if before is not None:
         (at, last), of = before, _conversations.c
         query = query.where(or_(of.created_at < at, and_(of.created_at == at, of.id < last)))
+    return session.connection().execute(query).all()
+
+
+def hold_unclosed(session: Session, customer_id: str) -> Sequence[Row[Any]]:
+    """A customer's conversations that are not closed, held."""
+    mine = (_conversations.c.customer_id == customer_id, _conversations.c.status != "closed")
+    query = select(_conversations).where(*mine).order_by(_conversations.c.id).with_for_update()
     return session.connection().execute(query).all()
 
 

@@ -11,13 +11,10 @@ from chassis.db import insert_new, now, table_of
 from chassis.errors import ServiceError
 from contracts import support as contract
 from services.support import clocks, store
-from services.support.domain import SYSTEM, WITH_PEOPLE
-from services.support.hours import Desk, worked
+from services.support.domain import LISTED, SYSTEM, WITH_PEOPLE, begins
 from services.support.models import Canned, Conversation
 
 Position = tuple[datetime, str]
-MOST = 50_000
-"""Conversations that a report reads."""
 
 _conversations = table_of(Conversation)
 _canned = table_of(Canned)
@@ -48,7 +45,7 @@ def of_customer(session: Session, customer_id: str, but: str, limit: int = 10) -
         .order_by(_conversations.c.created_at.desc())
         .limit(limit)
     )
-    return [view(session, row) for row in session.connection().execute(query)]
+    return [view(session, row, listed=True) for row in session.connection().execute(query)]
 
 
 def claim(session: Session, row: Row[Any], author: str, length: timedelta) -> None:
@@ -96,7 +93,8 @@ def put_back_lapsed(session: Session, row: Row[Any]) -> None:
         put_back(session, row, SYSTEM)
 
 
-def view(session: Session, row: Row[Any]) -> contract.Ticket:
+def view(session: Session, row: Row[Any], listed: bool = False) -> contract.Ticket:
+    """`listed`: among others, where nobody has said yet that they read it."""
     at = now(session)
     return contract.Ticket(
         id=row.id,
@@ -105,7 +103,7 @@ def view(session: Session, row: Row[Any]) -> contract.Ticket:
         priority=row.priority,
         tags=row.tags,
         language=row.language,
-        subject=row.subject,
+        subject=begins(row.subject, LISTED) if listed else row.subject,
         created_at=row.created_at,
         updated_at=row.updated_at,
         first_answer=clocks.first_answer(row, at),
@@ -141,39 +139,3 @@ def write_canned(session: Session, language: str, title: str, text: str, author:
 
 def _canned_view(row: Row[Any]) -> contract.Canned:
     return contract.Canned(id=row.id, language=row.language, title=row.title, text=row.text)
-
-
-# --- reports
-
-
-def report(session: Session, since: datetime, until: datetime, desk: Desk) -> contract.Report:
-    """Of the conversations that began in this time; at most MOST of them are read."""
-    began = and_(_conversations.c.created_at >= since, _conversations.c.created_at < until)
-    rows = session.connection().execute(select(_conversations).where(began).limit(MOST)).all()
-    handed = [row for row in rows if row.handed_over_at is not None]
-    ended = [row for row in rows if row.status in ("solved", "closed")]
-    answered = [row for row in handed if row.first_answered_at is not None]
-    solved = [row for row in handed if row.solved_at is not None]
-    ratings = [row.rating for row in rows if row.rating is not None]
-    at = now(session)
-    firsts = [clocks.first_answer(row, at).met for row in handed]
-    solutions = [clocks.solution(row, at).met for row in handed]
-    return contract.Report(
-        conversations=len(rows),
-        handed_over=len(handed),
-        deflected=len([row for row in ended if row.handed_over_at is None]),
-        solved=len(solved),
-        first_answer_s=_mean([worked(desk, row.handed_over_at, row.first_answered_at) for row in answered]),
-        solution_s=_mean([worked(desk, row.handed_over_at, row.solved_at) - row.paused_s for row in solved]),
-        first_answer_met=firsts.count(True),
-        first_answer_missed=firsts.count(False),
-        solution_met=solutions.count(True),
-        solution_missed=solutions.count(False),
-        rating=_mean(ratings),
-        ratings=len(ratings),
-        by_queue={queue: len([row for row in rows if row.queue == queue]) for queue in sorted({r.queue for r in rows})},
-    )
-
-
-def _mean(values: list[float]) -> float | None:
-    return round(sum(values) / len(values), 1) if values else None

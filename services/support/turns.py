@@ -25,7 +25,8 @@ class Reading(Message):
 
 
 class Hit(Message):
-    """An article found for a text. `score` is 0 to 1; `sure`: good enough to answer from."""
+    """An article found for a text. `score` is 0 to 1; `sure`: good enough to answer from. `phrased`: what it says to
+    the text, where a language model worded that."""
 
     topic: str
     language: str
@@ -34,6 +35,7 @@ class Hit(Message):
     score: float
     terms: list[str]
     sure: bool
+    phrased: str | None = None
 
 
 class Answers(Protocol):
@@ -74,7 +76,8 @@ class OpenAction(Message):
 class Turn(Message):
     """A customer's message (`customer_id` is None for a guest) with what the assistant kept from before (`memory`).
 
-    `order_id` is the order that the conversation was begun about."""
+    `order_id` is the order that the conversation was begun about. `before` is what they said last, where a language
+    model may see it."""
 
     text: str
     language: str
@@ -83,10 +86,12 @@ class Turn(Message):
     order_id: str | None
     memory: dict[str, Any]
     open_actions: list[OpenAction]
+    before: list[str] = []
 
 
 class Answer(Message):
-    """What the assistant says and wants done. `confirm` and `decline` are ids of open actions; `withdraw` are open
+    """What the assistant says and wants done. `confirm` and `decline` are ids of open actions, `confirm_too` those of
+    more that the same yes was for; `withdraw` are open
     ones that something newer takes the place of. `hand_over`: why a person is asked for. `unanswered`: the editors
     should know of the question; `nearest` is the topic that came closest."""
 
@@ -97,6 +102,7 @@ class Answer(Message):
     sources: list[Source] = []
     proposals: list[Proposal] = []
     confirm: str | None = None
+    confirm_too: list[str] = []
     decline: str | None = None
     withdraw: list[str] = []
     hand_over: str | None = None

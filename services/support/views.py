@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from contracts import support as contract
 from contracts.support import Change, Said, Source
 from services.support import actions, store
-from services.support.domain import ASSISTANT, GUEST, SYSTEM
+from services.support.domain import ASSISTANT, GUEST, LISTED, SYSTEM, begins
 
 SHOWN = 200
 """Messages of a conversation, the latest."""
@@ -55,13 +55,19 @@ def messages(session: Session, conversation_id: str, for_staff: bool = False) ->
 
 
 def conversation(
-    session: Session, row: Row[Any], *, token: str | None = None, for_staff: bool = False, whole: bool = True
+    session: Session,
+    row: Row[Any],
+    *,
+    token: str | None = None,
+    for_staff: bool = False,
+    whole: bool = True,
+    listed: bool = False,
 ) -> contract.Conversation:
     return contract.Conversation(
         id=row.id,
         status=row.status,
         language=row.language,
-        subject=row.subject,
+        subject=begins(row.subject, LISTED) if listed else row.subject,
         created_at=row.created_at,
         updated_at=row.updated_at,
         messages=messages(session, row.id, for_staff) if whole else [],

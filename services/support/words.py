@@ -15,6 +15,10 @@ SAID: dict[str, dict[str, str]] = {
         "en": "I cannot look this up at the moment. Please ask again in a minute, or ask for a person.",
         "zh": "我现在查不到相关信息。请稍后再问一次，或者要求转人工客服。",
     },
+    "not_heard_of": {
+        "en": "We have not heard from you for a while, so we take this as solved. If it is not, just write here.",
+        "zh": "我们有一段时间没有收到您的回复，因此先视为已解决。如果问题仍在，请直接在这里回复。",
+    },
     "action_over": {
         "en": "This cannot be confirmed any more. If you still want it, please ask again.",
         "zh": "这项操作已经不能再确认了。如果您仍然需要，请重新提出。",
@@ -123,6 +127,20 @@ REFUSALS: dict[str, dict[str, str]] = {
     "accounts.closed": {"en": "The account is closed.", "zh": "账户已关闭。"},
     "accounts.not_found": {"en": "There is no such account of yours.", "zh": "您没有这个账户。"},
     "auth.forbidden": {"en": "This may not be done for you.", "zh": "您无权进行这项操作。"},
+    "inventory.insufficient": {"en": "There are not enough of that article left.", "zh": "该商品库存不足。"},
+    "notifications.not_found": {"en": "There is no mail about it yet.", "zh": "目前还没有相关的邮件。"},
+    "notifications.too_often": {
+        "en": "This mail was sent again several times today already.",
+        "zh": "这封邮件今天已经重发过好几次了。",
+    },
+    "orders.challenge_expired": {
+        "en": "The payment was not approved at the bank in time.",
+        "zh": "付款没有及时在银行得到确认。",
+    },
+    "orders.challenge_refused": {
+        "en": "The payment was not approved at the bank.",
+        "zh": "付款没有在银行得到确认。",
+    },
     "orders.in_progress": {
         "en": "Another change of this order is under way. Please try again when it is done.",
         "zh": "这个订单的另一项更改正在进行。请等它完成后再试。",
@@ -154,13 +172,20 @@ REFUSALS: dict[str, dict[str, str]] = {
         "en": "It costs more than before: it needs a way to pay.",
         "zh": "价格比原来高，需要提供付款方式。",
     },
+    "orders.return_expired": {"en": "The goods did not come back in time.", "zh": "商品没有按时寄回。"},
     "orders.unknown_payment_method": {"en": "There is no such way to pay.", "zh": "没有这种付款方式。"},
+    "payments.capture_refused": {"en": "The bank refused the payment.", "zh": "银行拒绝了付款。"},
+    "payments.declined": {"en": "The card was declined.", "zh": "该卡被拒绝。"},
     "payments.gift_card_insufficient": {"en": "There is not enough on the gift card.", "zh": "礼品卡余额不足。"},
     "payments.one_card": {"en": "At most one card can take part in a payment.", "zh": "一次付款最多只能使用一张卡。"},
+    "payments.unknown_account": {"en": "One cannot pay from that account.", "zh": "不能从该账户付款。"},
     "payments.unknown_gift_card": {"en": "There is no such gift card.", "zh": "没有这张礼品卡。"},
+    "payments.unknown_token": {"en": "The card is not known to the card processor.", "zh": "卡组织不认识该卡。"},
     "payments.unsupported_method": {"en": "One cannot pay in this way.", "zh": "不支持这种付款方式。"},
     "payments.wallet_frozen": {"en": "The account is frozen or closed.", "zh": "账户已冻结或关闭。"},
     "payments.wallet_insufficient": {"en": "There is not enough on the account.", "zh": "账户余额不足。"},
+    "saga.attempts": {"en": "It could not be done now. Please try again.", "zh": "暂时没能办成，请再试一次。"},
+    "saga.deadline": {"en": "It took too long to process.", "zh": "处理时间过长。"},
     "shipping.handed_over": {"en": "It is too late: the carrier has the parcel.", "zh": "太晚了：承运商已取走包裹。"},
     "shipping.not_serviceable": {"en": "We do not deliver there.", "zh": "我们不配送到该地址。"},
 }

@@ -1,7 +1,7 @@
 """The rules of transactions: states, fees, limits, postings, and the words for a rejection. Pure: no I/O."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -25,6 +25,9 @@ STATES: dict[str, frozenset[str]] = {
 
 UNSETTLED = ("pending", "in_review")
 REVERSIBLE = ("transfer", "deposit")
+
+MAY_COME_BACK = timedelta(days=14)
+"""So long after it was sent a withdrawal may still come back: ten days of banks, with their weekends."""
 
 BANK, IN_TRANSIT, RECEIVABLE, FEES = "bank", "payouts_in_transit", "acquirer_receivable", "fees"
 """Roles of the house's accounts that money goes through on its way."""

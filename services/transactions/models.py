@@ -27,6 +27,8 @@ class Transaction(Base):
         CheckConstraint("reversed_amount >= 0 AND reversing >= 0", name="ck_transactions_not_negative"),
         CheckConstraint("reversed_amount + reversing <= amount", name="ck_transactions_reversed"),
         Index("ix_transactions_customer", "customer_id", "created_at"),
+        Index("ix_transactions_receiver", "receiver_id"),
+        Index("ix_transactions_created_at", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)

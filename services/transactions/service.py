@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Row
+from sqlalchemy.orm import Session
 
 from chassis.commands import answer, claim, peek, store_result
 from chassis.context import Call
@@ -16,8 +17,9 @@ from chassis.dead_letters import DeadLetterOperations
 from chassis.errors import ServiceError
 from chassis.events import handles
 from chassis.outbox import Relay
+from chassis.privacy import PrivacyOperations, require_staying
 from chassis.provide import provided
-from chassis.prune import Pruner
+from chassis.prune import Pruner, forget_sagas
 from chassis.rpc import call_async, remote, rpc, tuned
 from chassis.saga_engine import Sagas
 from chassis.saga_operations import SagaOperations
@@ -44,7 +46,7 @@ from contracts.transactions import (
     TransactionsForgotten,
     WaitS,
 )
-from contracts.users import Profile, UsersApi
+from contracts.users import PrivacyForgotten, Profile, UsersApi
 from services.transactions import disputes, store
 from services.transactions.domain import (
     REVERSIBLE,
@@ -72,17 +74,19 @@ from services.transactions.flows import (
     returned,
 )
 from services.transactions.models import Base
+from services.transactions.privacy import KINDS
 
 LOOK_AGAIN_S = 0.5
 SERVICE = Caller(service="transactions")
 
 
-class TransactionsService(SagaOperations, DeadLetterOperations):
+class TransactionsService(SagaOperations, DeadLetterOperations, PrivacyOperations):
     name = "transactions"
+    kinds = KINDS
 
     call = provided(Call, CallContext(TransactionsApi))
     db = provided(WorkerDatabase, Database(Base))
-    pruner = Pruner(TransactionsForgotten)
+    pruner = Pruner(TransactionsForgotten, kinds=KINDS)
     relay = Relay()
     sagas = Sagas(TRANSFER, DEPOSIT, WITHDRAW, REVERSE_TRANSFER, REVERSE_DEPOSIT, ARRIVE, RETURN)
     settings = provided(TransactionSettings, Settings(TransactionSettings))
@@ -148,6 +152,7 @@ class TransactionsService(SagaOperations, DeadLetterOperations):
         with self.db.write() as session:
             if claim(session, claimed, "reverse", asked, "ok"):
                 moving = self._reversal(transaction_id, reason, amount)
+                _require_both_stay(session, moving)
                 if not store.begin_reversal(session, transaction_id, moving.amount.amount):
                     raise _not_now(store.require(session, transaction_id))
                 of = store.require(session, transaction_id)
@@ -222,6 +227,10 @@ class TransactionsService(SagaOperations, DeadLetterOperations):
         if row is not None and row.status == "completed":  # else its end takes this up
             self.sagas.start_saga(self.db.session, RETURN, row.id, returned(_moving(row), row))
 
+    @handles(PrivacyForgotten)
+    def on_privacy_forgotten(self, told: PrivacyForgotten) -> None:
+        forget_sagas(self.db.session, "users", told.saga_ids)
+
     # --- what the doors share
 
     def _begun(
@@ -286,6 +295,7 @@ class TransactionsService(SagaOperations, DeadLetterOperations):
         with self.db.write() as session:
             if not claim(session, claimed, moving.kind, asked, "ok"):
                 return str(answer(session, claimed, moving.kind, asked, str))
+            _require_both_stay(session, moving)
             if store.use(session, moving, limits):
                 saga_id = self.sagas.start_saga(session, BEGINS[moving.kind], moving.id, moving)
                 store.add(session, moving, saga_id=saga_id)
@@ -342,6 +352,12 @@ class TransactionsService(SagaOperations, DeadLetterOperations):
             if saga_id is None or self.sagas.wait_for_end(saga_id, min(left_s, LOOK_AGAIN_S)):
                 break
         return self.get(transaction_id=transaction_id)
+
+
+def _require_both_stay(session: Session, moving: Moving) -> None:
+    """Raises ServiceError. In one order, so that two that go opposite ways do not wait for each other."""
+    for customer_id in sorted({moving.customer_id, moving.receiver_id or moving.customer_id}):
+        require_staying(session, customer_id)
 
 
 def _moving(row: Row[Any]) -> Moving:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy import JSON, Boolean, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from chassis.db import UtcDateTime
@@ -96,3 +96,42 @@ class SigningKey(Base):
     private_key: Mapped[bytes] = mapped_column(LargeBinary)
     active: Mapped[bool] = mapped_column(Boolean)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class PrivacyRequest(Base):
+    """An export or an erasure: of each kind at most one runs for a customer. Its id is the key of its saga."""
+
+    __tablename__ = "privacy_request"
+    __table_args__ = (
+        Index(
+            "uq_privacy_request_running",
+            "customer_id",
+            "kind",
+            unique=True,
+            sqlite_where=text("status = 'running'"),
+            postgresql_where=text("status = 'running'"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10))  # export erasure
+    customer_id: Mapped[str] = mapped_column(String(64), index=True)
+    status: Mapped[str] = mapped_column(String(10))  # running ready erased refused
+    open: Mapped[list[str]] = mapped_column(JSON)
+    author: Mapped[str] = mapped_column(String(100))
+    reason: Mapped[str] = mapped_column(String(500))
+    requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+
+
+class ExportPart(Base):
+    """A page of what one service said, in the order in which it came. `size` is that of its JSON."""
+
+    __tablename__ = "export_part"
+
+    request_id: Mapped[str] = mapped_column(ForeignKey("privacy_request.id", ondelete="CASCADE"), primary_key=True)
+    service: Mapped[str] = mapped_column(String(50), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    complete: Mapped[bool] = mapped_column(Boolean)
+    size: Mapped[int]
+    items: Mapped[str] = mapped_column(Text)

@@ -16,6 +16,7 @@ class Settings(msgspec.Struct, frozen=True):
     login_free_failures  in a row at one address before it is throttled
     login_delay_s        of the first throttling; it doubles with each further failure, up to login_delay_max_s
     login_forget_s       without a failure, and those that were are forgotten
+    privacy_export_kept_s  how long an export can be fetched; so long a refused erasure is told too
     operator_password    of the first operator; None: one is made up
     """
 
@@ -27,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True):
     login_delay_s: _Positive = 2
     login_delay_max_s: _Positive = 60
     login_forget_s: _Positive = 3600
+    privacy_export_kept_s: _Positive = 604_800
 
 
 def settings_of(config: Mapping[str, Any]) -> Settings:

@@ -40,6 +40,12 @@ def password_at(session: Session, address: str) -> Row[str, str] | None:
     return session.execute(select(Account.id, Account.password_hash).where(Account.address == address)).one_or_none()
 
 
+def password_of(session: Session, account_id: str) -> tuple[str, str]:
+    """The address that an account's failures are counted at, and its password's hash."""
+    account = _account(session, account_id)
+    return account.address, account.password_hash
+
+
 def replace_password_hash(session: Session, account_id: str, old: str, new: str) -> None:
     unchanged = (Account.id == account_id, Account.password_hash == old)
     session.execute(update(Account).where(*unchanged).values(password_hash=new))

@@ -18,10 +18,10 @@ PUBLIC = {
     "POST /v1/conversations",
     "GET /v1/articles",
     "GET /v1/articles/{topic}",
-    "POST /v1/articles/{topic}/{language}/votes",
     "POST /v1/hooks/acquirer",
     "POST /v1/hooks/carrier",
     "POST /v1/hooks/bank",
+    "GET /v1/erasures/{erasure_id}",
     "GET /v1/products",
     "GET /v1/products/{product_id}",
     "GET /v1/categories",
@@ -123,7 +123,10 @@ def test_amending_an_order_talking_and_what_moves_money_take_a_key_of_the_client
         "POST /v1/desk/conversations/{conversation_id}/reply",
         "POST /v1/desk/conversations/{conversation_id}/note",
         "POST /v1/desk/conversations/{conversation_id}/actions",
+        "POST /v1/customers/{customer_id}/erasure",
         "POST /v1/gift-cards",
+        "POST /v1/me/erasure",
+        "POST /v1/me/exports",
         "POST /v1/transactions/{transaction_id}/reversal",
     }
 

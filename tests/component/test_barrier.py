@@ -11,7 +11,7 @@ from nameko.testing.services import worker_factory
 from sqlalchemy import Column, Integer, MetaData, String, Table, func, select
 from sqlalchemy.orm import DeclarativeBase
 
-from chassis.commands import Outside, command, undo
+from chassis.commands import Outside, command, hash_of, undo
 from chassis.context import Call, bound
 from chassis.db import Database, WorkerDatabase
 from chassis.errors import OutcomeUnknown, ServiceError
@@ -86,8 +86,8 @@ class TheatreService:
     def unbook(self, seat: str, *, key: str) -> None:
         self.note("unbooked")
 
-    @command(retriable=True)
-    def print_ticket(self, seat: str, *, key: str) -> str:
+    @command(retriable=True, beside=("guest",))
+    def print_ticket(self, seat: str, guest: str | None = None, *, key: str) -> str:
         self.note("printed")
         self.refuse()
         return seat
@@ -274,6 +274,15 @@ def test_the_same_key_with_other_input_is_refused_and_changes_nothing(theatre, d
     before = (effects(database), state(database))
     assert refusal(getattr(theatre.another(), action), "B2", key="k") == "command.key_reused"
     assert (effects(database), state(database)) == before
+
+
+def test_an_argument_beside_the_input_leaves_it_what_it_was_before_there_was_one(theatre, database):
+    assert theatre.print_ticket("A1", key="k") == "A1"
+    with database.read() as session:
+        assert session.scalar(select(inbox.c.input_hash)) == hash_of([None, {"seat": "A1"}])
+    assert theatre.another().print_ticket("A1", guest="Ada", key="k") == "A1"
+    assert refusal(theatre.print_ticket, "B2", guest="Ada", key="k") == "command.key_reused"
+    assert effects(database) == ["printed"]
 
 
 def test_the_same_key_for_another_command_is_refused(theatre, database):

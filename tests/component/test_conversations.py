@@ -12,12 +12,21 @@ from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.tables import inbox, outbox
 from chassis.types import Caller, Money
 from contracts.amendments import Exchange, Return
-from contracts.orders import ExchangeSettled, OrderCancelled, OrderChanged, OrderRejected, ReturnSettled
+from contracts.orders import (
+    AmendmentFailed,
+    ExchangeSettled,
+    OrderCancelled,
+    OrderChanged,
+    OrderRejected,
+    ReturnSettled,
+)
 from contracts.support import NewArticle, Who
 from services.support import articles, handing, store
 from services.support.answers import articles_of_the_house
 from services.support.domain import STATES
 from services.support.models import Conversation, Happening, Question, Reading
+from services.support.talk import memory
+from services.support.talk.memory import Memory, Suggestion
 from tests.support_desk import ADA, BEN, ORDER, SETTINGS, Desk, fact, proposal
 
 EUR = dict(currency="EUR")
@@ -271,6 +280,16 @@ def test_an_assistant_that_cannot_know_now_says_so(desk, exc):
     assert desk.say(conversation).reply.text.startswith("I cannot look this up")
     desk.assistant.says.append(exc)
     assert desk.say(conversation, "我的订单在哪里").reply.text.startswith("我现在查不到")
+
+
+def test_what_was_asked_before_nothing_could_be_said_is_not_open_to_a_yes_or_a_number(desk):
+    asked = Memory(offered=True, choosing=["a"], suggestion=Suggestion(intent="human"), topic="orders")
+    desk.assistant.will("Shall I?", memory=memory.kept(asked))
+    conversation = desk.begin()
+    desk.assistant.says.append(OutcomeUnknown("orders", "silent"))
+    desk.say(conversation, "And where is it?")
+    desk.say(conversation, "Yes")
+    assert memory.load(desk.assistant.heard[-1].memory) == Memory(topic="orders")
 
 
 def test_the_language_follows_the_customer_and_a_number_keeps_it(desk):
@@ -582,6 +601,21 @@ def test_a_yes_in_words_does_what_the_door_does(desk):
     assert len(desk.orders.calls) == 1
 
 
+def test_a_yes_to_several_does_each_once(desk):
+    desk.orders.answers.update(cancel=PENDING, change=Answered(id=ORDER, status="confirmed"))
+    conversation, action = desk.offered(proposal(), proposal("change_items", lines=[]))
+    other = desk.shown(conversation).messages[-1].actions[1]
+    desk.assistant.will("I do both.", confirm=action.id, confirm_too=[other.id])
+    said = desk.service.say(ADA, conversation.id, "Yes", key="k")
+    assert [(each.id, each.status) for each in said.reply.actions] == [
+        (action.id, "confirmed"),
+        (other.id, "confirmed"),
+    ]
+    assert desk.service.say(ADA, conversation.id, "Yes", key="k") == said
+    assert [call[0] for call in desk.orders.calls] == ["cancel", "change"]
+    assert {desk.action(conversation, each.id).status for each in (action, other)} == {"started"}
+
+
 def test_a_no_in_words_and_what_is_withdrawn(desk):
     conversation, action = desk.offered(proposal(), proposal("return", lines=[]))
     other = desk.shown(conversation).messages[-1].actions[1]
@@ -824,6 +858,35 @@ def test_a_change_that_is_not_begun_is_not_ended_by_another_one(desk):
     assert desk.action(conversation, action.id).status == "done"
 
 
+@pytest.mark.parametrize("answer", [OutcomeUnknown("orders", "silent"), Answered(id=ORDER, status="confirmed")])
+def test_a_change_ends_its_action_by_the_key_that_it_was_asked_under(desk, answer):
+    conversation, action = begun(desk, "change_payment", answer, "change", payment_method={"type": "card"})
+    before = desk.action(conversation, action.id).status
+    hear(desk.service.on_order_changed, changed(key="another", amendment_id="m-1"))
+    failed = dict(kind="change", reason_code="payments.declined", message="Declined.")
+    hear(desk.service.on_amendment_failed, fact(AmendmentFailed, key="another", amendment_id="m-1", **failed))
+    assert desk.action(conversation, action.id).status == before
+    hear(desk.service.on_order_changed, changed(key=action.id, amendment_id="m-2"))
+    ended = desk.action(conversation, action.id)
+    assert (ended.status, ended.subject_id) == ("done", "m-2")
+
+
+def test_a_change_of_payment_that_is_not_begun_is_not_ended_by_an_event_without_a_key(desk):
+    silent = OutcomeUnknown("orders", "silent")
+    conversation, action = begun(desk, "change_payment", silent, "change", payment_method={"type": "card"})
+    hear(desk.service.on_order_changed, changed())
+    assert desk.action(conversation, action.id).status == "confirmed"
+
+
+def test_what_failed_is_known_by_the_key_that_it_was_asked_under(desk):
+    conversation, action = begun(desk)
+    failed = fact(
+        AmendmentFailed, amendment_id="m-1", kind="cancel", reason_code="x.y", message="Too late.", key=action.id
+    )
+    hear(desk.service.on_amendment_failed, failed)
+    assert desk.action(conversation, action.id).status == "refused"
+
+
 def test_what_is_older_than_an_offer_is_not_its_end(desk):
     old = changed()
     answer = Answered(id=ORDER, status="confirmed")
@@ -964,3 +1027,47 @@ def test_articles_that_a_later_version_comes_with_are_kept_beside_those_that_wer
     assert staff.article("currency", "en").author == "sam"
     assert guest.article("currency", "en").author == "rialto"
     assert {each.author for each in guest.articles()} == {"rialto"}
+
+
+def votes(desk, topic="currency"):
+    """By version, the newest first: how many it helped, and how many not."""
+    return [(each.helpful, each.unhelpful) for each in desk.as_staff("sam").versions(topic, "en")]
+
+
+def two_versions(desk):
+    with desk.database.write() as session:
+        articles.keep(session, [each for each in articles_of_the_house() if each.topic == "currency"])
+    edited = NewArticle(title="Currencies", text="All prices are in euros now.")
+    desk.as_staff("sam").write_article("currency", "en", edited, 1, key="w")
+
+
+def test_a_customer_has_one_vote_for_each_version_and_the_last_word_counts(desk):
+    two_versions(desk)
+    ada, ben = desk.as_customer("ada"), desk.as_customer("ben")
+    for helpful in (True, True, False):
+        ada.vote(ADA, "currency", "en", 1, helpful, key=key())
+    assert votes(desk) == [(0, 0), (0, 1)]
+    ada.vote(ADA, "currency", "en", 2, True, key=key())
+    ben.vote(BEN, "currency", "en", 1, True, key=key())
+    assert votes(desk) == [(1, 0), (1, 1)]
+
+
+def test_of_many_votes_of_one_at_once_one_counts(desk):
+    two_versions(desk)
+    told = desk.at_once(*[lambda on: on.vote(ADA, "currency", "en", 1, True, key=key()) for _ in range(4)])
+    assert (told, votes(desk)) == ([None] * 4, [(0, 0), (1, 0)])
+
+
+def test_a_guest_votes_by_the_token_of_a_conversation(desk):
+    two_versions(desk)
+    nobody = desk.as_customer(None)
+    guest = Who(token=nobody.begin(Who(), "Hello", key="b").token)
+    for _ in range(2):
+        nobody.vote(guest, "currency", "en", 1, True, key=key())
+    assert votes(desk) == [(0, 0), (1, 0)]
+    refused("support.not_found", nobody.vote, Who(token="x" * 43), "currency", "en", 1, True, key=key())
+    refused("auth.forbidden", nobody.vote, Who(), "currency", "en", 1, True, key=key())
+    refused("auth.forbidden", nobody.vote, ADA, "currency", "en", 1, True, key=key())
+    refused("auth.forbidden", desk.as_customer("ben").vote, ADA, "currency", "en", 1, True, key=key())
+    refused("support.article_not_found", nobody.vote, guest, "currency", "en", 3, True, key=key())
+    assert votes(desk) == [(0, 0), (1, 0)]

@@ -11,7 +11,7 @@ from chassis.db import now, shift_clock
 from chassis.errors import OutcomeUnknown, ServiceError
 from chassis.types import Caller, Money
 from contracts.support import Who
-from services.support import clocks, store
+from services.support import clocks, reports, store
 from services.support.models import Conversation, Reading
 from tests.support_desk import ADA, ORDER, Desk, proposal
 
@@ -172,6 +172,30 @@ def test_a_solved_one_goes_back_to_the_desk_if_the_customer_writes_again(desk, e
     assert row_of(desk, begun).solved_at is None
 
 
+def test_a_customer_who_is_waited_for_in_vain_is_told_that_it_counts_as_solved(desk, eve):
+    begun, other = waiting(desk), waiting(desk)
+    for each in (begun, other):
+        eve.claim(each.id, key=key())
+    eve.reply(begun.id, "Which one?", key=key())
+    eve.reply(other.id, "I look.", pending=False, key=key())
+    desk.service.close_idle()
+    shift_clock(120 * HOUR - MINUTE)
+    desk.service.close_idle()
+    assert row_of(desk, begun).status == "pending"
+    shift_clock(120 * HOUR + MINUTE)
+    for _ in range(2):
+        desk.service.close_idle()
+    row = row_of(desk, begun)
+    assert (row.status, row.assigned_to, row.paused_at, row_of(desk, other).status) == ("solved", None, None, "open")
+    assert [text for sender, text in desk.told(begun) if sender == "system"] == [
+        "We have not heard from you for a while, so we take this as solved. If it is not, just write here."
+    ]
+    report = report_of(desk, eve)
+    assert (report.solution_met, report.solution_missed) == (1, 1)
+    assert report.solution_s < 130  # a desk that closes for a minute a day
+    assert desk.say(begun, "The blue one").status == "waiting"
+
+
 def test_card_numbers_are_kept_by_nobody(desk, eve):
     begun = waiting(desk)
     eve.claim(begun.id, key=key())
@@ -292,6 +316,37 @@ def test_the_sidebar_has_what_the_services_say_now_and_is_written_down_as_read(d
     assert readers == ["eve"]
 
 
+def test_who_goes_on_looking_reads_once_in_a_quarter_of_an_hour(desk, eve, sam):
+    know(desk)
+    begun = waiting(desk)
+
+    def readers():
+        with desk.database.read() as session:
+            return sorted(session.scalars(select(Reading.reader).where(Reading.conversation_id == begun.id)))
+
+    for reader in (eve, eve, sam):
+        reader.context(begun.id)
+    eve.get(Who(), begun.id)
+    assert readers() == ["eve", "sam"]
+    shift_clock(16 * MINUTE)
+    eve.context(begun.id)
+    assert readers() == ["eve", "eve", "sam"]
+    assert code_of(eve.context, "nothing") == "support.not_found"
+
+
+def test_lists_tell_staff_how_a_subject_begins_and_are_no_reading(desk, eve):
+    know(desk)
+    begun, other = waiting(desk, message="x" * 60), waiting(desk, message="y" * 60)
+    shown = {begun.id: "x" * 39 + "…", other.id: "y" * 39 + "…"}
+    assert {each.id: each.subject for each in eve.tickets().items} == shown
+    assert {each.id: each.subject for each in eve.find("ada").items} == shown
+    assert {each.subject for each in desk.as_customer("ada").find("ada").items} == {"x" * 60, "y" * 60}
+    with desk.database.read() as session:
+        assert session.scalars(select(Reading.reader)).all() == []
+    assert [each.subject for each in eve.context(begun.id).earlier] == [shown[other.id]]
+    assert eve.context(begun.id).ticket.subject == "x" * 60
+
+
 @pytest.mark.parametrize("silent", ["users", "orders", "accounts", "transactions", "risk", "notifications"])
 def test_a_service_that_is_silent_is_named_and_the_others_are_shown(desk, eve, silent):
     know(desk)
@@ -394,7 +449,60 @@ def test_staff_has_a_small_action_done_and_a_large_one_by_a_second_person(desk, 
     conversation, action = desk.offered(proposal())
     assert eve.act(conversation.id, action.id, key=key()).status == "confirmed"
     assert desk.orders.calls[-1][0] == "cancel"
-    assert code_of(desk.as_staff("ada").act, conversation.id, action.id, key=key()) == "support.same_person"
+    assert code_of(desk.as_staff("ada").act, conversation.id, action.id, key=key()) == "support.own_conversation"
+
+
+def worth(amount, currency):
+    return msgspec.structs.replace(proposal(), amount=Money(amount=amount, currency=currency))
+
+
+@pytest.mark.parametrize(("amount", "currency"), [(20_001, "EUR"), (30_001, "JPY"), (1, "KWD")])
+def test_what_the_assistant_offered_is_done_by_two_above_an_amount_of_its_currency(desk, eve, sam, amount, currency):
+    desk.orders.answers["cancel"] = OutcomeUnknown("orders", "silence")
+    conversation, action = desk.offered(worth(amount, currency))
+    first = eve.act(conversation.id, action.id, key=key())
+    assert (first.status, first.by) == ("offered", "eve")
+    assert code_of(eve.act, conversation.id, action.id, key=key()) == "support.same_person"
+    assert desk.orders.calls == []
+    assert desk.shown(conversation).messages[-1].actions[0].by == "staff"
+    assert sam.act(conversation.id, action.id, key=key()).status == "confirmed"
+    assert desk.orders.calls[-1][0] == "cancel"
+
+
+@pytest.mark.parametrize(("amount", "currency"), [(20_000, "EUR"), (30_000, "JPY")])
+def test_up_to_the_amount_one_of_staff_is_enough(desk, eve, amount, currency):
+    desk.orders.answers["cancel"] = OutcomeUnknown("orders", "silence")
+    conversation, action = desk.offered(worth(amount, currency))
+    assert eve.act(conversation.id, action.id, key=key()).status == "confirmed"
+
+
+def test_what_staff_offered_above_the_amount_is_not_done_by_the_same_one(desk, eve, sam):
+    desk.orders.answers.update(preview=came_to(charge=100, refund=20_001), cancel=OutcomeUnknown("orders", "silence"))
+    begun = waiting(desk)
+    eve.claim(begun.id, key=key())
+    offered = eve.propose(begun.id, "cancel", ORDER, key=key())
+    assert code_of(eve.act, begun.id, offered.id, key=key()) == "support.same_person"
+    assert sam.act(begun.id, offered.id, key=key()).status == "confirmed"
+
+
+def test_nobody_of_staff_looks_after_their_own_conversation(desk, eve):
+    desk.orders.answers["preview"] = came_to(refund=1)
+    begun, ada = waiting(desk), desk.as_staff("ada")
+    doors = (
+        (ada.claim, begun.id),
+        (ada.release, begun.id),
+        (ada.transfer, begun.id, "en-money"),
+        (ada.reply, begun.id, "Hello"),
+        (ada.note, begun.id, "Hello"),
+        (ada.solve, begun.id),
+        (ada.mark, begun.id, [], "urgent"),
+        (ada.propose, begun.id, "cancel", ORDER),
+    )
+    for door, *args in doors:
+        assert code_of(door, *args, key=key()) == "support.own_conversation"
+    assert code_of(ada.context, begun.id) == "support.own_conversation"
+    assert (row_of(desk, begun).status, row_of(desk, begun).assigned_to) == ("waiting", None)
+    assert eve.claim(begun.id, key=key()).assigned_to == "eve"
 
 
 # --- reports
@@ -411,6 +519,79 @@ def test_a_report_counts_what_was_handed_over_answered_and_solved(desk, eve):
     report = eve.report(today, today)
     assert (report.conversations, report.handed_over, report.deflected, report.solved) == (2, 1, 0, 1)
     assert (report.first_answer_met, report.first_answer_missed, report.solution_met) == (1, 0, 1)
+    assert 0 <= report.first_answer_s <= report.solution_s < 5
     assert (report.rating, report.ratings) == (5.0, 1)
     assert report.by_queue == {"en-orders": 1, "en-other": 1}
     assert code_of(eve.report, today, today - timedelta(days=1)) == "request.invalid"
+
+
+def report_of(desk, eve):
+    """Of all days that the tests work on."""
+    with desk.database.read() as session:
+        today = now(session).date()
+    return eve.report(today - timedelta(days=60), today)
+
+
+def test_the_days_in_which_it_was_solved_are_nobodys_time(desk, eve):
+    begun = waiting(desk)
+    eve.claim(begun.id, key=key())
+    shift_clock(MINUTE)
+    eve.reply(begun.id, "Here you are.", pending=False, key=key())
+    eve.solve(begun.id, key=key())
+    shift_clock(48 * HOUR)
+    desk.say(begun, "Not quite")
+    shift_clock(48 * HOUR + MINUTE)
+    eve.claim(begun.id, key=key())
+    eve.solve(begun.id, "Now it is.", key=key())
+    report = report_of(desk, eve)
+    assert (report.solved, report.solution_met, report.first_answer_met) == (1, 1, 1)
+    assert 118 <= report.solution_s <= 185  # a desk that closes for a minute a day
+    assert 58 <= report.first_answer_s <= 65
+
+
+@pytest.mark.parametrize(("after", "missed"), [(MINUTE, 0), (4 * HOUR, 1)])
+def test_what_is_solved_without_a_word_misses_its_first_answer_only_if_it_was_late(desk, eve, after, missed):
+    begun = waiting(desk)
+    shift_clock(after)
+    eve.claim(begun.id, key=key())
+    ticket = eve.solve(begun.id, key=key())
+    assert ticket.first_answer.met is (False if missed else None)
+    shift_clock(100 * HOUR)
+    report = report_of(desk, eve)
+    assert (report.first_answer_met, report.first_answer_missed, report.solved) == (0, missed, 1)
+
+
+def test_what_was_solved_without_a_word_and_is_opened_again_is_promised_anew(desk, eve):
+    begun = waiting(desk)
+    eve.claim(begun.id, key=key())
+    eve.solve(begun.id, key=key())
+    shift_clock(48 * HOUR)
+    desk.say(begun, "What did you do?")
+    (ticket,) = eve.tickets().items
+    assert (ticket.first_answer.met, 9_900 <= seconds_until(desk, ticket.first_answer.due_at) <= 10_100) == (None, True)
+    eve.claim(begun.id, key=key())
+    eve.solve(begun.id, "This.", key=key())
+    assert report_of(desk, eve).solution_s < 5
+
+
+def test_what_is_late_and_unanswered_is_missed_and_what_waits_for_the_customer_is_not(desk, eve):
+    waiting(desk)
+    asked = waiting(desk)
+    eve.claim(asked.id, key=key())
+    eve.reply(asked.id, "Which one?", key=key())
+    shift_clock(200 * HOUR)
+    report = report_of(desk, eve)
+    assert (report.first_answer_met, report.first_answer_missed) == (1, 1)
+    assert (report.solution_met, report.solution_missed) == (0, 1)
+
+
+def test_a_report_reads_all_pages(desk, eve, monkeypatch):
+    monkeypatch.setattr(reports, "PAGE", 2)
+    for _ in range(5):
+        begun = waiting(desk)
+        eve.claim(begun.id, key=key())
+        eve.solve(begun.id, "Done.", key=key())
+    seen = []
+    monkeypatch.setattr(reports, "added", lambda times, rows, desk: seen.extend(row.id for row in rows) or times)
+    assert report_of(desk, eve).solved == 5
+    assert len(seen) == len(set(seen)) == 5

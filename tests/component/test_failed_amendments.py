@@ -46,7 +46,7 @@ def run(desk, *fates):
     desk.others.script = []
 
 
-def assert_told(desk, order_id, kind, status, code):
+def assert_told(desk, order_id, kind, status, code, key="k"):
     (event,) = told(desk)
     (amended,) = desk.workers[0].get(order_id).amendments
     assert (amended.kind, amended.status) == (kind, status)
@@ -64,6 +64,7 @@ def assert_told(desk, order_id, kind, status, code):
         amendment_id=amended.id,
         kind=kind,
         customer_id="c0",
+        key=key,
         reason_code=code,
         message=reason_for(code),
     )
@@ -116,6 +117,16 @@ def test_goods_that_did_not_come_back(desk, kind):
     for _ in range(3):
         run(desk)
     assert_told(desk, order_id, kind, "expired", "orders.return_expired")
+
+
+def test_a_changed_order_tells_by_which_change_and_under_which_key(desk):
+    order_id = bought(desk, "confirmed")
+    desk.workers[0].change(order_id, lines=swaps(SMALL, HUGE), key="k")
+    run(desk)
+    (amended,) = desk.workers[0].get(order_id).amendments
+    (event,) = [each for each in checks.read(desk.sessions).events if each.event == "order_changed"]
+    said = json.loads(event.payload)
+    assert (said["amendment_id"], said["key"]) == (amended.id, "k")
 
 
 @pytest.mark.parametrize("kind", ["cancel", "change", "return", "exchange"])

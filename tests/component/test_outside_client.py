@@ -1,5 +1,6 @@
 """What the client makes of whatever another company does with a request."""
 
+import gzip
 import socket
 import time
 from collections.abc import Iterator
@@ -86,6 +87,7 @@ def test_a_result_and_a_refusal_are_both_answers() -> None:
         pytest.param(http(200, b'{"id":'), id="broken JSON"),
         pytest.param(http(200, b'["p1"]'), id="not an object"),
         pytest.param(http(200, b""), id="empty"),
+        pytest.param(http(200, b'{"a":' + b"[" * 100_000), id="nested without an end"),
     ],
 )
 def test_what_cannot_be_understood_leaves_the_outcome_unknown_and_is_not_sent_again(answer: bytes) -> None:
@@ -134,6 +136,38 @@ def test_who_finds_no_free_connection_in_time_was_never_sent() -> None:
         with pytest.raises(Unavailable):
             client.call("GET", "/x", deadline=time.time() + 0.3)
         assert (first.wait().status, len(it.requests)) == (200, 1)
+
+
+LONG = b'{"a":"' + b"x" * 200_000 + b'"}'
+PACKED = gzip.compress(LONG)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(http(200, LONG), id="plain"),
+        pytest.param(http(200, PACKED, "Content-Encoding: gzip\r\n"), id="packed"),
+        pytest.param(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + LONG, id="in pieces"),
+    ],
+)
+def test_an_answer_that_is_too_long_is_none_and_gives_its_connection_back(answer: bytes) -> None:
+    assert len(PACKED) < 1000
+    with company(answer) as it:
+        client = OutsideClient("bank", it.url, 2, pool=1, most_bytes=1000)
+        for _ in range(3):
+            with pytest.raises(OutcomeUnknown) as caught:
+                client.call("POST", "/x", {})
+            assert not isinstance(caught.value, Unavailable)
+        it.answer = http(200, b'{"id":"p1"}')
+        assert client.call("POST", "/x", {}) == Answer("bank", 200, {"id": "p1"})
+
+
+def test_headers_of_ours_go_with_every_request_and_the_answers_media_type_is_told() -> None:
+    with company(http(200, b"{}", "Content-Type: Application/JSON; charset=utf-8\r\n")) as it:
+        answer = OutsideClient("bank", it.url, 2, headers={"Authorization": "Bearer b"}).call("POST", "/x", {})
+    assert answer == Answer("bank", 200, {}, "application/json")
+    assert b"\r\nAuthorization: Bearer b\r\n" in it.requests[0]
+    assert b"\r\nContent-Type: application/json\r\n" in it.requests[0]
 
 
 def test_a_call_that_timed_out_gives_its_connection_back() -> None:

@@ -226,9 +226,13 @@ def test_what_no_window_sees_any_more_is_removed_and_a_known_payee_stays_known(r
     assert features_of(risk, "s3", "new_payee", "customer_count_30d", payee="p1") == (False, 2)
 
 
+def container():
+    return SimpleNamespace(config={"inbox_retention_s": 400 * 86_400}, service_name="risk")
+
+
 def pruner_of(database):
     made = Pruner(old=features.OUTDATED)
-    made.container, made.sessions = SimpleNamespace(config={"inbox_retention_s": 400 * 86_400}), database
+    made.container, made.sessions = container(), database
     made.setup()
     return made.prune
 

@@ -75,6 +75,9 @@ def things(customer: Customer, desk: Desk, sku: str) -> dict[str, str]:
         "method_id": "none",
         "conversation_id": customer.call("POST", "/v1/conversations", json={"message": "Hello"})["id"],
         "action_id": "none",
+        "export_id": customer.call("POST", "/v1/me/exports")["id"],
+        "erasure_id": "none",
+        "customer_id": "none",
     }
 
 

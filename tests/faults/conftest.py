@@ -8,6 +8,7 @@ from argon2 import PasswordHasher
 
 from services.users import passwords
 from tests.faults.banking import Bank, source_of
+from tests.faults.leaving import Doors
 from tests.faults.wire import Wire
 from tests.faults.world import PATIENT, World
 from tests.sandboxes import running_bank
@@ -28,6 +29,12 @@ def databases(
 def world(databases: dict[str, Any], tmp_path: Any) -> Iterator[World]:
     with running_companies(tmp_path) as companies, running_shop(databases, *companies, **PATIENT) as shop:
         yield World(shop)
+
+
+@pytest.fixture
+def doors(databases: dict[str, Any], tmp_path: Any) -> Iterator[Doors]:
+    with running_companies(tmp_path) as companies, running_shop(databases, *companies, **PATIENT) as shop:
+        yield Doors(shop)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from tests.faults.banking import Bank
 from tests.faults.flows import FLOWS
+from tests.faults.leaving import ERASURE, Doors
 from tests.faults.money_flows import DEPOSIT, MONEY_FLOWS, WITHDRAWAL
 from tests.faults.points import Points, armed, begin, die_here, miscounted
 from tests.faults.world import LEASE, Flow, World, in_turns, settled
@@ -72,3 +73,8 @@ def test_a_flow_ends_as_it_should_wherever_a_green_thread_dies(world: World, poi
 )
 def test_a_transaction_ends_as_it_should_wherever_a_green_thread_dies(bank: Bank, points: Points, flow: Flow) -> None:
     die_everywhere(bank, points, flow)
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite"], indirect=True)
+def test_a_customer_is_erased_wherever_a_green_thread_dies(doors: Doors, points: Points) -> None:
+    die_everywhere(doors, points, ERASURE)

@@ -301,7 +301,7 @@ def test_the_figures_are_those_of_what_was_started(registry, start):
     wait_until(lambda: registry.m("work") == 1 and registry.m("inventory") == 2)
     registered = sum(len(promised(CONTRACTS[name])) for name in ("inventory", "registry"))
     model = registry.overview()["model"]
-    assert model == {"n": 14, "M": 4, "R": 207, "R_register": registered + 1, "P": 0, "T": 0}
+    assert model == {"n": 14, "M": 4, "R": 255, "R_register": registered + 1, "P": 0, "T": 0}
     assert [registry.m(name) for name in ("inventory", "registry", "work", "orders")] == [2, 1, 1, 0]
 
 

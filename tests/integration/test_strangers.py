@@ -115,6 +115,8 @@ LETTERS: dict[str, dict[str, Any]] = {
     "replay_dead_letter": {"letter_id": 1, "reason": "because I can"},
     "drop_dead_letter": {"letter_id": 1, "reason": "because I can"},
 }
+KEEPERS = [service for service in SERVICES if "personal_data" in promised(service)]
+PRIVATE = ("personal_data", "begin_erasure", "cancel_erasure", "erase")
 
 
 def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
@@ -311,7 +313,16 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
             {"topic": "cancel_order", "language": "en", "article": article, "version": 1},
             forbidden,
         ),
-        "support.vote": ({"topic": "cancel_order", "language": "en", "helpful": False}, ANSWERED),
+        "support.vote": (
+            {
+                "who": {"customer_id": on.id},
+                "topic": "cancel_order",
+                "language": "en",
+                "version": 1,
+                "helpful": False,
+            },
+            forbidden,
+        ),
         "support.unanswered": ({}, forbidden),
         "support.tickets": ({}, forbidden),
         "support.context": (ticket, forbidden),
@@ -335,6 +346,11 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
             f"{service}.{method}": (arguments, forbidden)
             for service in HEARERS
             for method, arguments in LETTERS.items()
+        },
+        **{
+            f"{service}.{method}": ({"person": {"customer_id": on.id, "email": "ada@rialto.example"}}, forbidden)
+            for service in KEEPERS
+            for method in PRIVATE
         },
     }
 

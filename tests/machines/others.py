@@ -319,7 +319,14 @@ class Others:
     # --- parcels
 
     def book(
-        self, moved: Moved, order_id: str, address: Any, items: int, email: str, parcel_id: str | None = None
+        self,
+        moved: Moved,
+        order_id: str,
+        address: Any,
+        items: int,
+        email: str,
+        parcel_id: str | None = None,
+        customer_id: str | None = None,
     ) -> dict[str, Any]:
         parcel_id = parcel_id or order_id
         if parcel_id in self.parcels and self.parcels[parcel_id].state == "cancelled":

@@ -2,7 +2,7 @@
 
 Each begins `from` one of starts.json, with what `start` has otherwise, and has turns: what the customer says (`say`),
 what that is read as (`intent`; or `reads`, pairs of a piece of text and an intent, where there are several; none: not
-known), and what is expected (`expect`):
+known; with a `confidence`, else 0.9), and what is expected (`expect`):
 
     text, not_text   parts of the answer, or what must not be in it
     proposals        each with kind, order (by its alias) and what its wish has in it
@@ -11,8 +11,9 @@ known), and what is expected (`expect`):
     topic, intent    as they are
 
 `{A}` stands for the first eight digits of order A's id, `{A.id}` for all of it. `calls` are what was confirmed in the
-end, in order. Orders are bought from the demo catalogue (`buy`: pairs of sku and count) and are in a `state`; a start
-that has only orders in states that a real shop gets to, cards and accounts can be set up there too: see `FAKED`.
+end, in order, with what that charges (`pays`) and gives back (`gets`) in cents; a cancel gives back all. Orders are
+bought from the demo catalogue (`buy`: pairs of sku and count) and are in a `state`; a start that has only orders in
+states that a real shop gets to, cards and accounts can be set up there too: see `FAKED`.
 """
 
 import json
@@ -40,12 +41,13 @@ FAKED = (
     "sold_out",
     "payment_status",
     "customer",
-    "reason_code",
     "review",
     "returned",
     "transactions",
+    "memory",
+    "confidence",
 )
-"""What only a fake shop can begin with: the past, services that are away, and refusals to order."""
+"""What only a fake shop can begin with or go on: the past, services that are away, refusals to order, and guesses."""
 REAL_ANSWERS = "REAL_ANSWERS"
 
 
@@ -58,7 +60,8 @@ def all_of_them() -> Iterator[dict[str, Any]]:
 
 def is_for_real_shops(dialogue: dict[str, Any]) -> bool:
     """Whether a dialogue's start can be set up through the HTTP gateway."""
-    return not any(f'"{name}"' in json.dumps(dialogue.get("start", {})) for name in FAKED)
+    names = json.dumps([dialogue["start"], list(dialogue), *map(list, dialogue["turns"])])
+    return not any(f'"{name}"' in names for name in FAKED)
 
 
 class FakeAnswers:
@@ -71,7 +74,7 @@ class FakeAnswers:
         intent = self._intent(text)
         if intent is None:
             return Reading(guesses=[Guess(intent="cart", confidence=0.1)], known=False)
-        return Reading(guesses=[Guess(intent=intent, confidence=0.9)], known=True)
+        return Reading(guesses=[Guess(intent=intent, confidence=self.turn.get("confidence", 0.9))], known=True)
 
     def _intent(self, text: str) -> str | None:
         for part, intent in self.turn.get("reads", ()):
@@ -142,9 +145,10 @@ class Player:
 
     def _follow(self, answer: Answer) -> None:
         self.memory = answer.memory
-        gone = {answer.confirm, answer.decline, *answer.withdraw}
+        confirmed = (answer.confirm, *answer.confirm_too)
+        gone = {*confirmed, answer.decline, *answer.withdraw}
         for action, wish in self.open:
-            if action.id == answer.confirm:
+            if action.id in confirmed:
                 self.calls.append({"kind": action.kind, "order": action.order_id, "wish": wish})
         self.open = [each for each in self.open if each[0].id not in gone]
         for each in answer.proposals:

@@ -3,6 +3,7 @@
 import pytest
 
 from chassis.errors import OutcomeUnknown, ServiceError, Unavailable
+from chassis.gathering import gathered
 from edge.gather import ask_all, ask_owner
 
 NOT_HERE = ServiceError("sagas.not_found", "Not here.")
@@ -18,6 +19,18 @@ class Answer:
         return said(self.outcome)
 
 
+class Heard(Answer):
+    """Writes down when it is waited for."""
+
+    def __init__(self, name, order):
+        super().__init__(name)
+        self.order = order
+
+    def result(self):
+        self.order.append(f"hear {self.outcome}")
+        return super().result()
+
+
 def said(outcome):
     if isinstance(outcome, Exception):
         raise outcome
@@ -31,6 +44,18 @@ def asks(**outcomes):
 def test_who_does_not_answer_is_named_beside_the_answers():
     answers, missing = ask_all({**asks(a=1, b=SILENT, c=3), "d": lambda: said(AWAY)})
     assert (answers, missing) == ({"a": 1, "c": 3}, ["b", "d"])
+
+
+def test_all_are_asked_before_the_first_is_waited_for():
+    order = []
+
+    def ask(name):
+        order.append(f"ask {name}")
+        return Heard(name, order)
+
+    answers, refusals, silent = gathered({**asks(c=NOT_HERE, d=SILENT), "a": lambda: ask("a"), "b": lambda: ask("b")})
+    assert order == ["ask a", "ask b", "hear a", "hear b"]
+    assert (answers, refusals, silent) == ({"a": "a", "b": "b"}, {"c": NOT_HERE}, {"d": SILENT})
 
 
 def test_a_refusal_is_handed_on():

@@ -1,8 +1,13 @@
 """What operators are shown holds no secret, and stays readable."""
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chassis.masking import DEEPEST, HIDDEN, MASKED, masked, masked_text
+from tests.growth import HOSTILE, LINEAR, growth
 
 
 @pytest.mark.parametrize("name", [name for name in MASKED if name != "email"])
@@ -45,6 +50,9 @@ def test_addresses_keep_their_first_letter_and_their_domain():
         ("tok_visa was refused", "*** was refused"),
         ("Bearer abc.def", "***"),
         ("eyJhbGciOi.eyJzdWIi.c2ln is old", "*** is old"),
+        ("eyJx-tok_visa", "eyJx-***"),
+        ("xeyJhbGciOi.eyJzdWIi.c2ln", "x***"),
+        ("a@b.c+ada@d.example and a@b.c..ada@d.example", "a***@b.c+***@d.example and a***@b.c.***@d.example"),
         ("amqp://guest:secret@host/", "amqp://***@host/"),
         ("amqp://guest:se:cret@1@host:5672/", "amqp://***@host:5672/"),
         ("http://:secret@host.example", "http://***@host.example"),
@@ -68,3 +76,18 @@ def test_what_nests_too_deep_is_hidden():
     for _ in range(DEEPEST + 2):
         value = {"in": value}
     assert "open" not in str(masked(value))
+
+
+@pytest.mark.parametrize("before", ["", "://", "x@"])
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_twice_the_text_is_about_twice_the_work(piece, before):
+    assert growth(masked_text, piece, before) < LINEAR
+
+
+PLAIN_EMAIL = re.compile(r"([\w.+-])[\w.+-]*@([\w-]+(?:\.[\w-]+)+)")
+PLAIN_URI = re.compile(r"(?<=://)[^/\s]*:[^/\s]*(?=@)")
+
+
+@given(st.text(alphabet="ab.-+_@:/ ", max_size=30))
+def test_addresses_and_uris_are_hidden_as_the_plain_patterns_say(text):
+    assert masked_text(text) == PLAIN_URI.sub(HIDDEN, PLAIN_EMAIL.sub(r"\1***@\2", text))

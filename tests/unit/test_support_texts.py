@@ -1,12 +1,17 @@
 """What customers write: rid of accounts' numbers, and read in a time that does not grow with what they make of it."""
 
+import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.support.masking import clean, masked
+from chassis.masking import address_shown
+from services.support.masking import _EMAIL, clean, masked
 from services.support.talk.hearing import MOST, Hearing
 from services.support.turns import Guess, Reading
+from tests.growth import HOSTILE, LINEAR, growth
 
 NL, DE = "NL91ABNA0417164300", "DE89 3704 0044 0532 0130 00"
 SECOND = 1.0
@@ -32,6 +37,20 @@ def test_what_only_looks_like_accounts_is_looked_at_quickly(text):
     began = time.process_time()
     masked(clean((text * 1000)[:4000]))
     assert time.process_time() - began < SECOND
+
+
+@pytest.mark.parametrize("before", ["", "x@"])
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_twice_the_text_is_about_twice_the_work(piece, before):
+    assert growth(masked, piece, before) < LINEAR
+
+
+PLAIN_EMAIL = re.compile(r"([A-Za-z0-9])[A-Za-z0-9._%+-]*@((?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
+
+
+@given(st.text(alphabet="ab1.-+%_@ ", max_size=30))
+def test_addresses_are_hidden_as_the_plain_pattern_says(text):
+    assert _EMAIL.sub(address_shown, text) == PLAIN_EMAIL.sub(r"\1***@\2", text)
 
 
 class Counting:

@@ -168,9 +168,10 @@ def test_nothing_is_done_without_an_open_offer_and_nothing_breaks(start, languag
         answer = player.say({"say": text or " ", "down": down})
         assert answer.text
         assert len(json.dumps(answer.memory, ensure_ascii=False).encode()) <= memory.AT_MOST_BYTES
-        touched = {each for each in (answer.confirm, answer.decline, *answer.withdraw) if each}
+        touched = {each for each in (answer.confirm, *answer.confirm_too, answer.decline, *answer.withdraw) if each}
         assert touched <= open_before
-        assert len(touched) == sum(map(bool, (answer.confirm, answer.decline))) + len(answer.withdraw)
+        one_each = (answer.confirm, *answer.confirm_too, answer.decline, *answer.withdraw)
+        assert len(touched) == sum(map(bool, one_each))
         assert not (guest and answer.proposals)
         assert "orders" not in down or all(each.kind == "freeze_account" for each in answer.proposals)
         for proposal in answer.proposals:

@@ -53,7 +53,7 @@ def test_dialogue(dialogue):
         assert len(json.dumps(answer.memory)) <= 8000
         assert not re.search(r"\{\w*\}", answer.text)
     calls = [
-        {**each, "order": id_of(each["order"]) if "order" in each else None}
+        {"kind": each["kind"], "order": id_of(each["order"]) if "order" in each else None, "wish": each.get("wish", {})}
         for each in player.filled(dialogue.get("calls", []))
     ]
     assert holds(calls, player.calls), player.calls

@@ -163,6 +163,7 @@ def test_corrections(text, rest):
     [
         ("pay with my gift card gc-12345678", Means(type="gift_card", id="gc-12345678")),
         ("with a gift card", Means(type="gift_card")),
+        ("order 3dcc3242 with my card ending 4444", Means(type="card", last4="4444")),
         ("the card ending in 1111", Means(type="card", last4="1111")),
         ("my Visa", Means(type="card", brand="visa")),
         ("tok_mastercard", Means(type="card", brand="mastercard", token="tok_mastercard")),
@@ -298,6 +299,34 @@ def test_clauses(text, pieces):
 
 
 @pytest.mark.parametrize(
+    ("text", "intent"),
+    [
+        ("And where is my first order?", "order_status"),
+        ("where's my other parcel now", "order_status"),
+        ("and my second order?", "order_status"),
+        ("What about my orders?", "order_status"),
+        ("我的第一个订单在哪里？", "order_status"),
+        ("那我的第二个订单呢？", "order_status"),
+        ("Where is my order number?", None),
+        ("Where do I place my first order?", None),
+        ("my first order", None),
+        ("The invoice and my order", None),
+        ("第一单有优惠吗", None),
+    ],
+)
+def test_where_an_order_is(text, intent):
+    assert commands.located(text) == intent
+
+
+@pytest.mark.parametrize(
+    ("text", "nth"),
+    [("my first order", 1), ("the 2nd order", 2), ("我的第三个订单", 3), ("first, order it", None), ("my order", None)],
+)
+def test_which_of_all_orders_is_meant(text, nth):
+    assert entities.nth_order(text) == nth
+
+
+@pytest.mark.parametrize(
     ("text", "topic", "intent"),
     [
         ("please cancel my order", "cancel_order", "do_cancel"),
@@ -309,6 +338,8 @@ def test_clauses(text, pieces):
         ("取消订单要多久", "cancel_order", None),
         ("帮我取消订单", "cancel_order", "do_cancel"),
         ("把毛衣换成蓝色", "exchange", "do_exchange"),
+        ("退毛衣，太小", "exchange", "do_return"),
+        ("退毛衣要多久", "refund_time", None),
         ("退货政策", "how_to_return", None),
         ("I'd like an exchange, one size up", "exchange", None),
     ],

@@ -226,13 +226,16 @@ ROWS: dict[str, Row] = {
 }
 
 
+def moved(preview: Preview) -> Money:
+    """What somebody has to answer for: all that is charged, or all that is given back where that is more."""
+    return max(preview.charge, preview.refund, key=lambda money: money.amount)
+
+
 def proposal(case: Case, goal: Goal, preview: Preview | None) -> Proposal:
     """A goal of which all is known, as it is offered."""
     row = ROWS[goal.intent]
     summary, changes = row.tell(case, goal, preview)
-    amount = None
-    if preview is not None:
-        amount = preview.charge if preview.charge.amount else preview.refund
+    amount = moved(preview) if preview is not None else None
     order_id = goal.slots.get("order")
     return Proposal(
         kind=row.kind, order_id=order_id, wish=row.wish(goal), summary=summary.strip(), changes=changes, amount=amount

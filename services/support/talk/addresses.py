@@ -35,7 +35,7 @@ CHINESE_STREET = re.compile(r"[路街道巷弄号室栋村区]")
 COUNTRY = any_of(HEARD["countries"])
 COUNTRIES = {normal(word): code for word, code in HEARD["countries"].items()}
 CODES = frozenset(COUNTRIES.values())
-CUT = re.compile(r"[,;\n，；]+")
+CUT = re.compile(r"[,;?!\n，；？！]+")
 PARTICLES = ("van", "von", "de", "der", "den", "di", "da", "la", "le", "al")
 PERSON = re.compile(r"[^\W\d_]+(?:[ .'-]+[^\W\d_]+){1,3}|[\u4e00-\u9fff]{2,4}")
 

@@ -35,7 +35,8 @@ def from_article(case: Case, answers: Answers, text: str, reading: Reading, inte
     hits = answers.find(text, case.words.language, intent if intent in TOPICS else None, reading=reading)
     best = next((hit for hit in hits if hit.sure), None)
     if best is not None:
-        return Part(text=quoted(best.text, case.settings.quote_words, best.language), sources=[_source(best)])
+        said = best.phrased or quoted(best.text, case.settings.quote_words, best.language)
+        return Part(text=said, sources=[_source(best)])
     nearest = hits[0].topic if hits else reading.guesses[0].intent if reading.guesses else None
     return Part(text=case.words.say("unknown"), suggestion=person(text), unanswered=True, nearest=nearest)
 

@@ -8,6 +8,7 @@ import re
 from rapidfuzz import fuzz
 
 from services.support.talk import entities
+from services.support.talk.intents import LOOKUPS
 from services.support.talk.vocabulary import HEARD, any_of, kinds, normal, says
 
 ALIKE, LONG = 80, 6
@@ -25,9 +26,23 @@ DONE_BY = {
 }
 """Topics, and the actions that they tell of."""
 VERB = any_of(VERBS)
-OBJECT = re.compile(rf"\s*(?:{any_of(HEARD['objects']).pattern}|[0-9a-f]{{8}}|$)")
+OBJECT = re.compile(rf"\s*(?:{any_of([*HEARD['objects'], *HEARD['things']]).pattern}|[0-9a-f]{{8}}|$)")
 LATER = re.compile(r"把.+?(取消|退掉|退了|退货|换成|冻结)|[要想都全只](退|换成|取消|冻结)|(换成)")
 """In Chinese the verb may follow what it is done to."""
+
+
+MINE = rf"(?:(?:{any_of([*HEARD['ordinals'], 'other', 'last', 'latest']).pattern}) )?(?:orders?|parcels?|packages?)"
+WHERE = re.compile(
+    rf"(?:(?:{any_of(HEARD['fillers']).pattern})[\s,]+)*"
+    rf"(?:(?:where(?:'s| is| are)|what about|how about) my {MINE}|(?<=and )my {MINE})(?: now| then| please)?\W*"
+    rf"|[那我的\s]*(?:{any_of(HEARD['ordinals']).pattern})?[个笔张]?(?:订单|包裹)(?:现在)?(?:呢|[到在]哪[里儿]?了?)\W*"
+)
+"""Where an order of one's own is, and nothing else: not where its number is."""
+
+
+def located(text: str) -> str | None:
+    """order_status, if a text asks where the customer's own order is, whatever else it is read as."""
+    return "order_status" if WHERE.fullmatch(normal(text)) else None
 
 
 def commanded(text: str, topic: str | None = None) -> str | None:
@@ -42,6 +57,11 @@ def commanded(text: str, topic: str | None = None) -> str | None:
         return DONE_BY[topic]
     found = (_command(part.strip(), topic is not None) for part in PARTS.split(plain))
     return next((intent for intent in found if intent is not None), None)
+
+
+def tells(text: str) -> bool:
+    """Whether a verb of an action is in a text."""
+    return VERB.search(normal(text)) is not None
 
 
 def _command(part: str, plainly: bool) -> str | None:
@@ -68,3 +88,8 @@ def _slip(rest: str) -> str | None:
 def asked(text: str) -> str | None:
     """What is wanted, by the usual words for it; an order's number alone asks for its state."""
     return next(iter(kinds("asks", text)), "order_status" if entities.order_ids(text) else None)
+
+
+def looked_up(text: str) -> str | None:
+    """What is to be looked up, by the usual words for it."""
+    return next((intent for intent in kinds("asks", text) if intent in LOOKUPS), None)

@@ -31,6 +31,8 @@ FEW = re.compile(
     r"|(?<![a-z])(one|two|three|four|five|six|seven|eight|nine|ten) of"
     r"|(?<![a-z])(two|three|four|five|six|seven|eight|nine|ten)(?![a-z])"
 )
+ORDINALS = {normal(word): place for word, place in HEARD["ordinals"].items()}
+NTH_ORDER = re.compile(rf"({pattern('ordinals').pattern})[个笔张]?\s*(?:orders?(?![a-z])|订单|单(?!价|独))")
 LAST4 = re.compile(r"(?<!\d)(\d{4})(?!\d)")
 TOKEN = re.compile(r"(?<!\w)tok_\w{3,60}")
 CARD_ID = re.compile(r"(?<![0-9a-z-])(?=[a-z0-9-]*\d)[a-z0-9][a-z0-9-]{5,63}(?![0-9a-z-])")
@@ -71,6 +73,12 @@ def _is_day(digits: str) -> bool:
 
 def is_latest(text: str) -> bool:
     return says("latest", text)
+
+
+def nth_order(text: str) -> int | None:
+    """Which of all of the customer's orders is meant, the first one ever is 1: "my second order"."""
+    found = NTH_ORDER.search(normal(text))
+    return int(ORDINALS[found[1]]) if found else None
 
 
 def days(text: str, today: date) -> list[Span]:
@@ -232,7 +240,7 @@ def means(text: str) -> Means | None:
         rest = pattern("gift_card").split(plain, maxsplit=1)[1]
         found = CARD_ID.search(rest)
         return Means(type="gift_card", id=found[0] if found else None)
-    last4 = LAST4.search(plain)
+    last4 = LAST4.search(_without(plain, ORDER_ID))
     brand = next(iter(brands), None) if (brands := [b for b in HEARD["brands"] if b in plain]) else None
     token = TOKEN.search(plain)
     if token or brand or says("card", plain) or (says("ending", plain) and last4):

@@ -165,6 +165,8 @@ def _other(case: Case, goal: Goal, slot: Slot, text: str) -> list[Choice]:
 def offer(case: Case, goal: Goal) -> Outcome:
     """Ask what it would come to, and offer it; or say why it cannot be, and what can."""
     row = ROWS[goal.intent]
+    if "order" in goal.slots and (done := refusals.already(case, goal, order_of(case, goal))) is not None:
+        return Outcome(done)
     try:
         preview = case.sight.preview(goal.slots["order"], wished(row, goal)) if row.asks else None
     except ServiceError as refusal:

@@ -10,6 +10,8 @@ DONE = (*ACTIONS, *LOOKUPS, *REFUSED, HUMAN)
 """Intents that no verb is listened for beside."""
 
 
+FAINT, SURE = 0.2, 0.5
+"""Below the one a reading is little more than a guess; from the other it is not asked what the words say."""
 MOST = 12
 """Parts of a text that are read each for itself; what comes after them is read as one."""
 
@@ -26,13 +28,26 @@ class Piece:
     def is_request(self) -> bool:
         return is_request(self.intent)
 
+    @property
+    def is_faint(self) -> bool:
+        """Whether it is a guess that something is wanted: nothing is asked, and no usual word says what."""
+        guessed = self.is_request and self.intent != HUMAN and self.confidence < FAINT
+        said = clauses.is_question(self.text) or commands.commanded(self.text) or commands.asked(self.text)
+        return guessed and not said
+
 
 def _intent(text: str, reading: Reading) -> str | None:
     """What is wanted: what was read, unless the text plainly tells to do something where that is unsure."""
-    read = reading.guesses[0].intent if reading.guesses and reading.known else None
-    if read is None:
+    best = reading.guesses[0] if reading.guesses and reading.known else None
+    if best is None:
         return commands.commanded(text) or commands.asked(text)
-    return read if read in DONE else commands.commanded(text, read) or read
+    if best.confidence < FAINT:
+        return commands.commanded(text) or commands.looked_up(text) or best.intent
+    if best.intent in LOOKUPS and best.confidence < SURE:
+        return commands.looked_up(text) or best.intent
+    if best.intent in DONE:
+        return best.intent
+    return commands.commanded(text, best.intent) or commands.located(text) or best.intent
 
 
 def _first(texts: list[str]) -> list[str]:
@@ -68,9 +83,13 @@ class Hearing:
         return Piece(text, piece.reading, piece.intent)
 
     def _is_told(self, piece: Piece, among: list[Piece]) -> bool:
-        """A general matter that is told and not asked about, beside something that is wanted."""
-        wanted = any(each.is_request and each is not piece for each in among)
-        return wanted and piece.intent in TOPICS and not clauses.is_question(piece.text)
+        """What is told and not asked about, beside something that is wanted: a general matter, or what only sounds like
+        a look-up beside something that is to be done."""
+        others = [each for each in among if each is not piece]
+        wanted = piece.intent in TOPICS and any(each.is_request for each in others)
+        sounds = piece.intent in LOOKUPS and piece.confidence < SURE and commands.looked_up(piece.text) is None
+        story = sounds and any(each.intent in ACTIONS for each in others)
+        return (wanted or story) and not clauses.is_question(piece.text)
 
     def _answers_first(self, piece: Piece) -> bool:
         """Whether a text begins with the answer to what was asked, before it wants something."""

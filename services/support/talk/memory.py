@@ -62,8 +62,9 @@ class Suggestion(Message):
 
 class Memory(Message):
     """`goals`: the one that is worked on, and those that wait. `last`: the one offered last, for corrections.
-    `choosing`: ids of open actions, of which one is to be named. `offered`: the last answer asked for
-    a yes to an open action. `lookup`: what was looked up last. `topic`: what the talk is about, for the desk."""
+    `choosing`: ids of open actions, of which one is to be named. `offered`: the last answer asked for a yes to an open
+    action; `together`: to so many at once, where it was to several. `lookup`: what was looked up last. `topic`: what
+    the talk is about, for the desk."""
 
     version: int = VERSION
     goals: list[Goal] = []
@@ -72,6 +73,7 @@ class Memory(Message):
     suggestion: Suggestion | None = None
     choosing: list[str] = []
     offered: bool = False
+    together: int = 0
     lookup: str | None = None
     topic: str = "other"
 
@@ -86,6 +88,11 @@ def load(kept: dict[str, Any]) -> Memory:
     except (msgspec.ValidationError, TypeError, RecursionError):
         return Memory()
     return memory if memory.version == VERSION else Memory()
+
+
+def unanswered(plain: dict[str, Any]) -> dict[str, Any]:
+    """What is kept where nothing could be said: what a yes or a number would have answered is not open any more."""
+    return kept(load(plain).but(suggestion=None, choosing=[], offered=False, together=0))
 
 
 def kept(memory: Memory) -> dict[str, Any]:

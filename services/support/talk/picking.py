@@ -8,6 +8,7 @@ from contracts.common import OrderLine
 from contracts.orders import Order
 from services.support.talk import entities, things
 from services.support.talk.case import Case, Part, Stop
+from services.support.talk.ports import AT_MOST
 from services.support.talk.vocabulary import normal
 from services.support.talk.wording import SHORT
 
@@ -20,6 +21,9 @@ def named(case: Case, text: str, orders: Sequence[Order]) -> list[Order]:
         return by_id
     if entities.is_latest(text):
         return list(orders[:1])
+    nth = entities.nth_order(text)
+    if nth is not None and nth <= len(orders) < AT_MOST:  # of more than are seen nobody knows the first
+        return [orders[-nth]]
     left, any_said = list(orders), False
     for narrow in (_by_goods, _by_amount, _by_status, _by_day):
         found = narrow(case, text, left)

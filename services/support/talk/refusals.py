@@ -44,6 +44,18 @@ AGAIN: dict[str, str] = {
 """What to ask for anew after a refusal."""
 
 
+ALREADY = {("do_cancel", "cancelling"), ("do_cancel", "cancelled")}
+"""Where what is wished is done, or being done: the service takes it for a repeat, and nothing is offered."""
+
+
+def already(case: Case, goal: Goal, order: Order) -> Part | None:
+    """What is said where there is nothing to do any more."""
+    if (goal.intent, order.status) not in ALREADY:
+        return None
+    text = case.words.say(f"already.{order.status}", order=case.words.order(order))
+    return Part(text=text, sources=[case.order_source(order)])
+
+
 def reason(case: Case, refusal: ServiceError, order: Order | None) -> str:
     """Why not, as a sentence."""
     details = refusal.details
@@ -72,11 +84,11 @@ def _day(case: Case, iso: Any) -> str:
 
 
 def refused(case: Case, goal: Goal, refusal: ServiceError, order: Order) -> Part:
-    """A refusal that ends what was wished, with what can be done instead."""
+    """A refusal that ends what was wished, with what can be done instead; nothing can while the order is worked on."""
     text = reason(case, refusal, order)
-    late = "until" in refusal.details
+    ends = "until" in refusal.details or refusal.code == "orders.in_progress"
     way = (goal.intent, str(refusal.details.get("state") or order.status))
-    if late or way not in INSTEAD:
+    if ends or way not in INSTEAD:
         return Part(text=text, sources=[case.order_source(order)])
     instead = INSTEAD[way]
     text = case.words.sentences(text, case.words.say(f"instead.{way[0]}.{way[1]}"))

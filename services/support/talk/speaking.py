@@ -9,7 +9,7 @@ from services.support.talk import answering, clauses, commands, entities, goals,
 from services.support.talk.actions import ROWS
 from services.support.talk.case import Case, Part, Settings, Stop
 from services.support.talk.goals import Outcome
-from services.support.talk.hearing import Hearing, Piece
+from services.support.talk.hearing import SURE, Hearing, Piece
 from services.support.talk.intents import ACTIONS, HUMAN, POLITE, REFUSED
 from services.support.talk.memory import Focus, Goal, Memory, Suggestion
 from services.support.talk.ports import Blind, Guest, Ports, Sight
@@ -19,8 +19,6 @@ from services.support.turns import Answers, OpenAction, Proposal, Turn
 
 AMENDMENTS = {"cancel", "change_address", "change_items", "change_payment", "return", "exchange"}
 """Kinds of which an order has one at a time."""
-SURE = 0.5
-"""From which confidence a text that is no plain yes is taken for one."""
 PLAIN = 40
 SUGGESTED = "suggested"
 """Among ids of actions: what a yes would begin."""
@@ -51,7 +49,7 @@ class Speaking:
         self.words, self.sight = words_of(turn.language), Sight(ports, turn.customer_id)
         self.suggestion = memory.suggestion
         self.looked_up = memory.lookup
-        self.offered = memory.offered
+        self.offered, self.together = memory.offered, memory.together
         self.memory = memory.but(suggestion=None, lookup=None)
         self.parts: list[Part] = []
         self.intent: str | None = None
@@ -73,7 +71,23 @@ class Speaking:
         for piece in Hearing(self.answers, self.words.language, self.goal).pieces(self.turn.text):
             self._handle(piece)
         self._take_up()
-        self.memory = self.memory.but(offered=self._offers or any(part.proposals for part in self.parts))
+        together = self._ask_once()
+        offered = self._offers or any(part.proposals for part in self.parts)
+        self.memory = self.memory.but(offered=offered, together=together)
+
+    def _ask_once(self) -> int:
+        """Ask one question for several offers, where nothing else is open that a yes could mean; answers for how
+        many."""
+        offers = [place for place, part in enumerate(self.parts) if part.proposals]
+        alone = not (self._open() or self.goal or self.memory.suggestion or self.memory.choosing)
+        if len(offers) < 2 or not alone:
+            return 0
+        each = self.words.say("shall_i")
+        for place in offers:
+            text = self.parts[place].text.replace(each, "").replace("  ", " ").strip()
+            self.parts[place] = msgspec.structs.replace(self.parts[place], text=text)
+        self._sentence("shall_i_all")
+        return sum(len(self.parts[place].proposals) for place in offers)
 
     # --- answering
 
@@ -123,15 +137,26 @@ class Speaking:
         """The answer to which of several open actions, or whether what was suggested, is meant."""
         there = {action.id: action for action in self._open()}
         waiting = [each for each in self.memory.choosing if each in there or each == SUGGESTED]
+        if self._asked_of(len(there)) and entities.is_bare_choice(piece.text) and says("all", piece.text):
+            waiting = list(there)
         self.memory = self.memory.but(choosing=[])
         places = entities.choices(piece.text, len(waiting)) if waiting else []
         if not places:
             return None
         self._note(piece, "yes")
-        chosen = waiting[places[0]]
-        if chosen == SUGGESTED and self.suggestion is not None:
+        chosen = [waiting[place] for place in places]
+        if chosen[0] == SUGGESTED and self.suggestion is not None:
             return self._suggested(self.suggestion)
-        return self._confirm(there[chosen], more=len(places) > 1)
+        if SUGGESTED in chosen:
+            return self._confirm(there[chosen[0]], more=True)
+        return self._confirm_all([there[each] for each in chosen])
+
+    def _asked_of(self, waiting: int) -> bool:
+        """Whether the last answer asked for one yes to all that waits."""
+        return self.offered and waiting == self.together > 1
+
+    def _confirm_all(self, actions: list[OpenAction]) -> Part:
+        return [self._confirm(action) for action in actions][-1]
 
     def _confirm(self, action: OpenAction, more: bool = False) -> Part:
         key = "yes.one_first" if more else "yes.doing"
@@ -146,7 +171,8 @@ class Speaking:
         if said is None or (self.goal is not None and self.goal.asked == "reason" and entities.reason(piece.text)):
             return None
         self._note(piece, said)
-        return self._yes(asks="?" in normal(piece.text)) if said == "yes" else self._no()
+        both = said == "no" and pattern("yes").match(normal(piece.text)) is not None  # "yes, stop it"
+        return self._yes(asks=both or "?" in normal(piece.text)) if said == "yes" or both else self._no()
 
     def _yes(self, asks: bool) -> Part | None:
         """A yes that asks, or that comes after something else was spoken of, has nothing done: it is asked again."""
@@ -155,6 +181,8 @@ class Speaking:
             return self._suggested(self.suggestion)
         if len(waiting) == 1 and self.suggestion is None:
             return self._confirm(waiting[0]) if self.offered and not asks else self._still(waiting[0])
+        if self._asked_of(len(waiting)) and self.suggestion is None and not asks:
+            return self._confirm_all(waiting)
         if waiting:
             return self._which(waiting)
         if self.goal is not None and len(self.goal.choices) == 1:
@@ -211,7 +239,7 @@ class Speaking:
 
     def _is_new(self, piece: Piece, goal: Goal) -> bool:
         """Whether something else is wanted, rather than an answer given."""
-        if piece.intent == goal.intent or entities.is_bare_choice(piece.text):
+        if piece.intent == goal.intent or piece.is_faint or _only_answers(piece.text, goal):
             return False
         if piece.intent in ACTIONS and piece.confidence < SURE and not commands.commanded(piece.text):
             return not goals.fits(self.case, goal, piece.text)  # "the mastercard" is a choice, if one was asked for
@@ -239,7 +267,8 @@ class Speaking:
         if last is None or not any(KINDS.get(action.kind) == last.intent for action in self._open()):
             return None
         rest = entities.correction(piece.text)
-        other = piece.is_request and piece.intent != last.intent and PARTS_OF.get(piece.intent or "") not in last.slots
+        wanted = piece.is_request and not piece.is_faint
+        other = wanted and piece.intent != last.intent and PARTS_OF.get(piece.intent or "") not in last.slots
         asks = clauses.is_question(piece.text) and (other or not rest)
         if asks or (other and (piece.intent in ACTIONS or not rest)):
             return None
@@ -342,6 +371,13 @@ def _is_replaced(action: OpenAction, new: Proposal, corrected: Goal | None) -> b
     same_thing = action.kind == new.kind or {action.kind, new.kind} <= AMENDMENTS
     was = corrected.slots.get("order") if corrected is not None else None
     return same_thing and action.order_id in (new.order_id, was or new.order_id)
+
+
+def _only_answers(text: str, goal: Goal) -> bool:
+    """Whether a text cannot be another wish: a choice alone, or why, where that was asked. "I do not want it any more"
+    is why it is sent back."""
+    why = goal.asked == "reason" and entities.reason(text) is not None and not commands.tells(text)
+    return why or entities.is_bare_choice(text)
 
 
 def _is_plain(text: str) -> bool:
