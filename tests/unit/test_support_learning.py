@@ -61,6 +61,13 @@ def test_what_was_read_is_not_read_again(threads, monkeypatch):
     assert threads == []
 
 
+def test_edits_are_not_looked_for_while_it_still_learns():
+    still = Learned()
+    assert still.is_of("an edit's stamp")
+    still._answers._made.send(Known(goes_by_meaning=False))
+    assert not still.is_of("an edit's stamp")
+
+
 @pytest.mark.parametrize("by_meaning", [True, False])
 def test_the_setting_says_whether_meaning_is_gone_by(by_meaning, monkeypatch):
     few = {
