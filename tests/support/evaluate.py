@@ -84,4 +84,4 @@ def main(names: list[str], verbose: bool) -> int:
 
 if __name__ == "__main__":
     dev = "--dev" in sys.argv
-    sys.exit(main(["en_dev", "zh_dev"] if dev else ["en", "zh"], "--missed" in sys.argv))
+    sys.exit(main(["en_dev", "zh_dev"] if dev else ["en", "zh", "en2", "zh2"], "--missed" in sys.argv))
