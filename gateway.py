@@ -54,6 +54,7 @@ BEHIND = tuple(name for name in CONTRACTS if name != "registry")
 PAGE_FILES = {
     "shop.js": "text/javascript",
     "chat.js": "text/javascript",
+    "privacy.js": "text/javascript",
     "registry.js": "text/javascript",
     "shop.css": "text/css",
     "icon.svg": "image/svg+xml",

@@ -151,4 +151,4 @@ for (const [part, action] of [["#cart", enter], ["#catalogue", find]]) act($(par
 act($("#catalogue"), async () => (await call("GET", "/v1/categories")).forEach(({ slug, name }) =>
   $("#search select").append(el("option", { value: slug }, name))));
 if (kept.order) follow();
-export { $, act, call, el, fields, find, kept, open };
+export { $, act, call, el, fields, find, kept, leave, open };
