@@ -90,7 +90,8 @@ def _running(
     name: str, folder: Path, hooks: HookReceiver | None, port: int, flags: dict[str, Any]
 ) -> Iterator[Sandbox]:
     db = folder / f"{name}.db"
-    argv = [sys.executable, "-m", f"sandbox.{name}", "--port", str(port), "--db", str(db)]
+    dies_with_us = ["setpriv", "--pdeathsig", "KILL"]
+    argv = [*dies_with_us, sys.executable, "-m", f"sandbox.{name}", "--port", str(port), "--db", str(db)]
     if hooks:
         argv += ["--hook-url", hooks.url, "--hook-secret", hooks.secret]
     for flag, value in flags.items():
