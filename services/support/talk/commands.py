@@ -29,7 +29,8 @@ VERB = any_of(VERBS)
 OBJECT = re.compile(rf"\s*(?:{any_of([*HEARD['objects'], *HEARD['things']]).pattern}|[0-9a-f]{{8}}|$)")
 LATER = re.compile(r"把.+?(取消|退掉|退了|退货|换成|冻结)|[要想都全只](退|换成|取消|冻结)|(换成)")
 """In Chinese the verb may follow what it is done to."""
-
+BACK = re.compile(r"send (?:(?!money|refund|mail|e-mail|message)\S+ ){1,5}back(?![a-z])")
+"""What is sent back may stand within the verb."""
 
 MINE = rf"(?:(?:{any_of([*HEARD['ordinals'], 'other', 'last', 'latest']).pattern}) )?(?:orders?|parcels?|packages?)"
 WHERE = re.compile(
@@ -68,6 +69,8 @@ def _command(part: str, plainly: bool) -> str | None:
     lead = LEAD.match(part)
     rest = part[lead.end() :] if lead else part
     verb = VERB.match(rest)
+    if verb is None and BACK.match(rest):
+        return "do_return"
     if verb is None:
         later = LATER.search(part)
         return VERBS[next(filter(None, later.groups()))] if later else _slip(rest)
@@ -78,11 +81,12 @@ def _command(part: str, plainly: bool) -> str | None:
 
 
 def _slip(rest: str) -> str | None:
-    """A verb with a slip of the finger in it."""
+    """A verb with a slip of the finger in it, behind its first letter: "changed" is no "exchange"."""
     word = rest.split(" ", 1)[0]
     if len(word) < LONG:
         return None
-    return next((VERBS[verb] for verb in VERBS if " " not in verb and fuzz.ratio(word, verb) >= ALIKE), None)
+    alike = (verb for verb in VERBS if " " not in verb and word[0] == verb[0] and fuzz.ratio(word, verb) >= ALIKE)
+    return next((VERBS[verb] for verb in alike), None)
 
 
 def asked(text: str) -> str | None:
