@@ -7,7 +7,7 @@ import re
 
 from rapidfuzz import fuzz
 
-from services.support.talk import entities
+from services.support.talk import entities, things
 from services.support.talk.intents import LOOKUPS
 from services.support.talk.vocabulary import HEARD, any_of, kinds, normal, says
 
@@ -50,8 +50,10 @@ def commanded(text: str, topic: str | None = None) -> str | None:
     """The intent of the action that a text tells to do; None if it tells none, or asks.
 
     Where it is read as a general question (`topic`), it has to be plain: somebody wants it, or says with what it is to
-    be done."""
+    be done. Who wishes for a size or a colour where exchanges are the matter wants one."""
     plain = normal(text)
+    if topic == "exchange" and says("wished_for", plain) and things.options_in(plain):
+        return "do_exchange"
     if ("?" in plain or says("wondering", plain)) and not says("asking_politely", plain):
         return None
     if topic in DONE_BY and says("wanting", plain):
