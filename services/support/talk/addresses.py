@@ -25,6 +25,7 @@ LEAD = re.compile(
     re.I | re.S,
 )
 FILLER = re.compile(r"^(?:(?:then|ok|okay|and|please|it is|it's|no|my new one is|that is)[\s,:]+)+", re.I)
+POLITE = re.compile(r"(?:[\s,]{1,3}(?:pls|plz|please|thanks|thank you|thx)|[\s,，。]{0,3}(?:谢谢您?|谢了|麻烦了))+[\s.!。！]*$", re.I)
 POSTAL = re.compile(
     r"(?<![\w-])(?:[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{4} ?[A-Z]{2}(?![a-z])|\d{2}-\d{3}|\d{3}-\d{4}"
     r"|(?:[A-Z]{1,2}-)?\d{4,6})(?![\w-])"
@@ -42,11 +43,16 @@ PERSON = re.compile(r"[^\W\d_]+(?:[ .'-]+[^\W\d_]+){1,3}|[\u4e00-\u9fff]{2,4}")
 
 def parse(text: str) -> dict[str, str]:
     """The parts of an address that a text has: name, line1, line2, postal_code, city, country."""
-    found, rest = _labelled(text)
+    found, rest = _labelled(bare(text))
     rest = FILLER.sub("", LEAD.sub("", rest, count=1))
     for part in filter(None, (each.strip(" .。") for each in CUT.split(rest))):
         _place(found, part)
     return {field: value.strip()[:200] for field, value in found.items() if value.strip()}
+
+
+def bare(text: str) -> str:
+    """Without the thanks at its end."""
+    return POLITE.sub("", text)
 
 
 def _labelled(text: str) -> tuple[dict[str, str], str]:

@@ -113,7 +113,7 @@ class AddressSlot(Slot):
         parts = {**goal.slots.get("address_parts", {}), **addresses.parse(text)}
         gaps = [field for field in ADDRESS if not parts.get(field)]
         if len(gaps) == 1 and "," not in text and goal.slots.get("address_parts"):
-            parts[gaps[0]] = text.strip(" .")[:200]
+            parts[gaps[0]] = addresses.bare(text).strip(" .")[:200]
         return self._whole(case, goal, parts)
 
     def ask(self, case: Case, goal: Goal) -> str:
