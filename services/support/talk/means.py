@@ -105,7 +105,11 @@ class AddressSlot(Slot):
         if saved := self._saved(case, text):
             return saved
         parsed = addresses.parse(text)
-        return self._whole(case, goal, parsed) if addresses.is_address(parsed) else []
+        if addresses.is_address(parsed):
+            return self._whole(case, goal, parsed)
+        known = goal.slots.get(self.name)
+        other = entities.order_ids(text) or entities.means(text) or entities.NAMED_DAY.search(normal(text))
+        return [] if known is None or other else self._whole(case, goal, addresses.amended(known, text))
 
     def answered(self, case: Case, goal: Goal, text: str) -> list[Choice]:
         if saved := self._saved(case, text):
