@@ -133,6 +133,11 @@ def only_answers(text: str, goal: Goal) -> bool:
     return why or entities.is_bare_choice(text)
 
 
+def only_thinks(text: str) -> bool:
+    """Whether a text says that somebody has to think, and nothing else."""
+    return says("thinking", text) and consists_of(text, "thinking", "corrections", "polite", "fillers")
+
+
 def is_plain(text: str) -> bool:
     """Whether nothing but assent or dissent can be in a text: it is short, and names nothing."""
     plain = normal(text)

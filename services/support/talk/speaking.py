@@ -9,7 +9,7 @@ from services.support.talk import answering, clauses, commands, entities, goals,
 from services.support.talk.actions import ROWS
 from services.support.talk.case import Case, Part, Settings, Stop
 from services.support.talk.goals import Outcome
-from services.support.talk.hearing import PLAIN, SURE, Hearing, Piece, is_plain, only_answers
+from services.support.talk.hearing import PLAIN, SURE, Hearing, Piece, is_plain, only_answers, only_thinks
 from services.support.talk.intents import ACTIONS, HUMAN, POLITE, REFUSED
 from services.support.talk.memory import Focus, Goal, Memory, Suggestion
 from services.support.talk.ports import Blind, Guest, Ports, Sight
@@ -91,7 +91,8 @@ class Speaking:
     # --- answering
 
     def _handle(self, piece: Piece) -> None:
-        steps = (self._rather, self._named_action, self._consent, self._goes_on, self._corrects, self._wants)
+        of_offers = (self._thinks, self._rather, self._named_action, self._consent)
+        steps = (*of_offers, self._goes_on, self._corrects, self._wants)
         try:
             next(part for step in steps if (part := step(piece)) is not None)
         except Stop as stop:
@@ -127,6 +128,13 @@ class Speaking:
         return self._say(Part(text=self.words.say(key, **values)))
 
     # yes and no
+
+    def _thinks(self, piece: Piece) -> Part | None:
+        """Who has to think about it has not said no: what was offered stays."""
+        if not only_thinks(piece.text) or not (self._open() or self.suggestion or self.goal):
+            return None
+        self._note(piece, "no")
+        return self._say(Part(text=self.words.say("think"), suggestion=self.suggestion))
 
     def _rather(self, piece: Piece) -> Part | None:
         """The money back rather than the exchange that is talked of: a return of the same goods."""
