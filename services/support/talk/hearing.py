@@ -44,7 +44,8 @@ def _intent(text: str, reading: Reading) -> str | None:
     if best is None:
         return commands.commanded(text) or commands.asked(text)
     if best.confidence < FAINT:
-        return commands.commanded(text) or commands.looked_up(text) or best.intent
+        idle = best.intent in (*POLITE, *REFUSED)
+        return commands.commanded(text) or (commands.asked if idle else commands.looked_up)(text) or best.intent
     if best.intent in LOOKUPS and best.confidence < SURE:
         return commands.looked_up(text) or best.intent
     if best.intent in DONE:
