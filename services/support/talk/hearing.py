@@ -1,6 +1,6 @@
 """What a text wants: taken apart into requests, each read for its intent."""
 
-from services.support.talk import addresses, clauses, commands, entities
+from services.support.talk import addresses, clauses, commands, entities, things
 from services.support.talk.intents import ACTIONS, HUMAN, LOOKUPS, POLITE, REFUSED, TOPICS, is_request
 from services.support.talk.memory import Goal
 from services.support.talk.vocabulary import consists_of, normal, says
@@ -131,7 +131,17 @@ def only_answers(text: str, goal: Goal) -> bool:
     """Whether a text cannot be another wish: a choice alone, or why, where that was asked. "I do not want it any more"
     is why it is sent back."""
     why = goal.asked == "reason" and entities.reason(text) is not None and not commands.tells(text)
-    return why or entities.is_bare_choice(text)
+    return why or entities.is_bare_choice(text) or (swaps(goal) and is_option(text))
+
+
+def swaps(goal: Goal) -> bool:
+    """Whether a colour or a size belongs to what is put together."""
+    return goal.intent in ("do_exchange", "do_change_items")
+
+
+def is_option(text: str) -> bool:
+    """Whether a text is a colour or a size, and asks nothing."""
+    return len(text) <= PLAIN and things.only_options(text) and not clauses.is_question(text)
 
 
 def only_thinks(text: str) -> bool:

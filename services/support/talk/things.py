@@ -49,6 +49,11 @@ def options_in(text: str) -> bool:
     return not OPTIONS.isdisjoint(tokens(text))
 
 
+def only_options(text: str) -> bool:
+    """Whether a text names a colour, a size or a format, and nothing else that is sold."""
+    return bool(words := tokens(text)) and OPTIONS.issuperset(words)
+
+
 def hits(words: Sequence[str], name: str) -> frozenset[int]:
     """Which words of a text (by place) name this."""
     own = tokens(name)
