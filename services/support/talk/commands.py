@@ -35,7 +35,9 @@ BACK = re.compile(r"send (?:(?!money|refund|mail|e-mail|message)\S+ ){1,5}back(?
 MINE = rf"(?:(?:{any_of([*HEARD['ordinals'], 'other', 'last', 'latest']).pattern}) )?(?:orders?|parcels?|packages?)"
 WHERE = re.compile(
     rf"(?:(?:{any_of(HEARD['fillers']).pattern})[\s,]+)*"
-    rf"(?:(?:where(?:'s| is| are)|what about|how about) my {MINE}|(?<=and )my {MINE})(?: now| then| please)?\W*"
+    rf"(?:(?:where(?:'s| is| are)|what about|how about) my {MINE}|(?<=and )my {MINE}"
+    rf"|what(?:'s| is) the stat(?:us|e) of (?:everything|all of (?:it|them)|(?:all )?my {MINE}))"
+    r"(?: now| then| please)?\W*"
     rf"|[那我的\s]*(?:{any_of(HEARD['ordinals']).pattern})?[个笔张]?(?:订单|包裹)(?:现在)?(?:呢|[到在]哪[里儿]?了?)\W*"
 )
 """Where an order of one's own is, and nothing else: not where its number is."""
