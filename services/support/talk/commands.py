@@ -101,3 +101,10 @@ def asked(text: str) -> str | None:
 def looked_up(text: str) -> str | None:
     """What is to be looked up, by the usual words for it."""
     return next((intent for intent in kinds("asks", text) if intent in LOOKUPS), None)
+
+
+def asked_of_it(text: str) -> str | None:
+    """What is asked of an article that was spoken of, in a size or a colour: "what does it cost in M"."""
+    intent = looked_up(text)
+    of_it = (intent or "").startswith("product_") and says("pronouns", text) and things.only_options(text)
+    return intent if of_it else None

@@ -366,6 +366,8 @@ class Speaking:
         """What is to be looked up: what was asked for, or the same as before of something else ("and the lamp?")."""
         if piece.intent in LOOKUPS:
             return piece.intent
+        if self.memory.focus.product_id and (of_it := commands.asked_of_it(piece.text)):
+            return of_it
         text = normal(piece.text)
         goes_on = pattern("follow").match(text) is not None or text.endswith("呢")
         if piece.intent is not None and (piece.confidence >= SURE or not goes_on):
