@@ -18,17 +18,27 @@ LABEL = {
     for field, label in LABELS.items()
 }
 LEAD = re.compile(
-    r"^.*?(?:address(?: of (?:it|the order|my order))?(?: (?:is|to|should be|be))+"
+    r"^.*?(?:address(?: of (?:it|(?:(?:the|my) )?order(?: [0-9a-f]{8,32})?))?(?: (?:is|to|should be|be))+"
     r"|(?:ship|send|sent|deliver|delivered|goes|go)"
     r"(?: it| that| the order| my order| this)? (?:to|at)|(?:to|is|address)\s*:|地址改为|地址改成|地址是|寄到"
     r"|送到|发到|改到|改成|改为|换成|地址\s*[:：])\s*[:：]?\s*",
     re.I | re.S,
 )
 FILLER = re.compile(r"^(?:(?:then|ok|okay|and|please|it is|it's|no|my new one is|that is)[\s,:]+)+", re.I)
+POLITE = re.compile(
+    r"(?:[\s,]{1,3}(?:pls|plz|please|thanks|thank you|thx)|[\s,，。]{0,3}(?:谢谢您?|谢了|麻烦了))+[\s.!。！]*$", re.I
+)
+NUMBER = re.compile(r"(?:是|(?:house )?(?:number|no\.?|nr\.?)|#|门牌号?)?\s*(\d{1,4} ?[a-z]?)\s*号?", re.I)
+STREET = re.compile(
+    r"[A-ZÄÖÜ][^\W\d_]+(?:[ .'-]+[^\W\d_]+){0,4}[ .]+\d{1,4} ?[a-z]?"
+    r"|\d{1,4}[a-z]? [A-Z][^\W\d_]+(?: [^\W\d_]+){1,4}"
+)
+"""A street with its number, before or behind it."""
 POSTAL = re.compile(
     r"(?<![\w-])(?:[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{4} ?[A-Z]{2}(?![a-z])|\d{2}-\d{3}|\d{3}-\d{4}"
     r"|(?:[A-Z]{1,2}-)?\d{4,6})(?![\w-])"
 )
+HOUSE = re.compile(r"\d+ ?[a-z]?(?![^\W_])", re.I)
 HAS_LETTER, HAS_DIGIT = re.compile(r"[^\W\d_]"), re.compile(r"\d")
 CITY_OF = re.compile(r"([\u4e00-\u9fff]{2,8}?市)")
 CHINESE_STREET = re.compile(r"[路街道巷弄号室栋村区]")
@@ -42,11 +52,25 @@ PERSON = re.compile(r"[^\W\d_]+(?:[ .'-]+[^\W\d_]+){1,3}|[\u4e00-\u9fff]{2,4}")
 
 def parse(text: str) -> dict[str, str]:
     """The parts of an address that a text has: name, line1, line2, postal_code, city, country."""
-    found, rest = _labelled(text)
+    found, rest = _labelled(bare(text))
     rest = FILLER.sub("", LEAD.sub("", rest, count=1))
     for part in filter(None, (each.strip(" .。") for each in CUT.split(rest))):
         _place(found, part)
     return {field: value.strip()[:200] for field, value in found.items() if value.strip()}
+
+
+def bare(text: str) -> str:
+    """Without the thanks at its end."""
+    return POLITE.sub("", text)
+
+
+def amended(address: dict[str, str], text: str) -> dict[str, str]:
+    """An address with another street or house number, where a text is that and nothing else."""
+    plain = bare(text).strip(" .!。！")
+    if STREET.fullmatch(plain):
+        return {**address, "line1": plain}
+    number = NUMBER.fullmatch(plain)
+    return {**address, "line1": HOUSE.sub(number[1], address["line1"], count=1)} if number else address
 
 
 def _labelled(text: str) -> tuple[dict[str, str], str]:

@@ -7,7 +7,7 @@ import re
 
 from rapidfuzz import fuzz
 
-from services.support.talk import entities
+from services.support.talk import entities, things
 from services.support.talk.intents import LOOKUPS
 from services.support.talk.vocabulary import HEARD, any_of, kinds, normal, says
 
@@ -29,12 +29,15 @@ VERB = any_of(VERBS)
 OBJECT = re.compile(rf"\s*(?:{any_of([*HEARD['objects'], *HEARD['things']]).pattern}|[0-9a-f]{{8}}|$)")
 LATER = re.compile(r"把.+?(取消|退掉|退了|退货|换成|冻结)|[要想都全只](退|换成|取消|冻结)|(换成)")
 """In Chinese the verb may follow what it is done to."""
-
+BACK = re.compile(r"send (?:(?!money|refund|mail|e-mail|message)\S+ ){1,5}back(?![a-z])")
+"""What is sent back may stand within the verb."""
 
 MINE = rf"(?:(?:{any_of([*HEARD['ordinals'], 'other', 'last', 'latest']).pattern}) )?(?:orders?|parcels?|packages?)"
 WHERE = re.compile(
     rf"(?:(?:{any_of(HEARD['fillers']).pattern})[\s,]+)*"
-    rf"(?:(?:where(?:'s| is| are)|what about|how about) my {MINE}|(?<=and )my {MINE})(?: now| then| please)?\W*"
+    rf"(?:(?:where(?:'s| is| are)|what about|how about) my {MINE}|(?<=and )my {MINE}"
+    rf"|what(?:'s| is) the stat(?:us|e) of (?:everything|all of (?:it|them)|(?:all )?my {MINE}))"
+    r"(?: now| then| please)?\W*"
     rf"|[那我的\s]*(?:{any_of(HEARD['ordinals']).pattern})?[个笔张]?(?:订单|包裹)(?:现在)?(?:呢|[到在]哪[里儿]?了?)\W*"
 )
 """Where an order of one's own is, and nothing else: not where its number is."""
@@ -49,8 +52,10 @@ def commanded(text: str, topic: str | None = None) -> str | None:
     """The intent of the action that a text tells to do; None if it tells none, or asks.
 
     Where it is read as a general question (`topic`), it has to be plain: somebody wants it, or says with what it is to
-    be done."""
+    be done. Who wishes for a size or a colour where exchanges are the matter wants one."""
     plain = normal(text)
+    if topic == "exchange" and says("wished_for", plain) and things.options_in(plain):
+        return "do_exchange"
     if ("?" in plain or says("wondering", plain)) and not says("asking_politely", plain):
         return None
     if topic in DONE_BY and says("wanting", plain):
@@ -68,6 +73,8 @@ def _command(part: str, plainly: bool) -> str | None:
     lead = LEAD.match(part)
     rest = part[lead.end() :] if lead else part
     verb = VERB.match(rest)
+    if verb is None and BACK.match(rest):
+        return "do_return"
     if verb is None:
         later = LATER.search(part)
         return VERBS[next(filter(None, later.groups()))] if later else _slip(rest)
@@ -78,11 +85,12 @@ def _command(part: str, plainly: bool) -> str | None:
 
 
 def _slip(rest: str) -> str | None:
-    """A verb with a slip of the finger in it."""
+    """A verb with a slip of the finger in it, behind its first letter: "changed" is no "exchange"."""
     word = rest.split(" ", 1)[0]
     if len(word) < LONG:
         return None
-    return next((VERBS[verb] for verb in VERBS if " " not in verb and fuzz.ratio(word, verb) >= ALIKE), None)
+    alike = (verb for verb in VERBS if " " not in verb and word[0] == verb[0] and fuzz.ratio(word, verb) >= ALIKE)
+    return next((VERBS[verb] for verb in alike), None)
 
 
 def asked(text: str) -> str | None:
@@ -93,3 +101,10 @@ def asked(text: str) -> str | None:
 def looked_up(text: str) -> str | None:
     """What is to be looked up, by the usual words for it."""
     return next((intent for intent in kinds("asks", text) if intent in LOOKUPS), None)
+
+
+def asked_of_it(text: str) -> str | None:
+    """What is asked of an article that was spoken of, in a size or a colour: "what does it cost in M"."""
+    intent = looked_up(text)
+    of_it = (intent or "").startswith("product_") and says("pronouns", text) and things.only_options(text)
+    return intent if of_it else None

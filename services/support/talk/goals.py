@@ -9,6 +9,7 @@ from chassis.errors import ServiceError
 from services.support.talk import entities, refusals
 from services.support.talk.actions import ROWS, SLOTS, proposal, wished
 from services.support.talk.case import Case, Part, Stop
+from services.support.talk.hearing import is_option, swaps
 from services.support.talk.means import AddressSlot
 from services.support.talk.memory import Choice, Focus, Goal
 from services.support.talk.slots import Slot, order_of
@@ -126,7 +127,9 @@ def _within(goal: Goal, found: list[Choice]) -> list[Choice]:
 
 
 def _noted(case: Case, goal: Goal, slot: Slot, text: str) -> Outcome | None:
-    """Keep a part of an address, and ask for the rest."""
+    """Keep a part of an address, or a colour that was not asked for yet; and ask for the rest."""
+    if swaps(goal) and slot.name != "swaps" and not SLOTS["swaps"].done(goal) and is_option(text):
+        return question(case, goal.told(text), slot.name, goal.choices)
     if not isinstance(slot, AddressSlot):
         return None
     noted = slot.noted(goal, text)

@@ -1,9 +1,9 @@
 """What a text wants: taken apart into requests, each read for its intent."""
 
-from services.support.talk import addresses, clauses, commands, entities
+from services.support.talk import addresses, clauses, commands, entities, things
 from services.support.talk.intents import ACTIONS, HUMAN, LOOKUPS, POLITE, REFUSED, TOPICS, is_request
 from services.support.talk.memory import Goal
-from services.support.talk.vocabulary import consists_of, says
+from services.support.talk.vocabulary import consists_of, normal, says
 from services.support.turns import Answers, Reading
 
 DONE = (*ACTIONS, *LOOKUPS, *REFUSED, HUMAN)
@@ -12,6 +12,8 @@ DONE = (*ACTIONS, *LOOKUPS, *REFUSED, HUMAN)
 
 FAINT, SURE = 0.2, 0.5
 """Below the one a reading is little more than a guess; from the other it is not asked what the words say."""
+PLAIN = 40
+"""So long may assent be at most, and a look-up that goes on."""
 MOST = 12
 """Parts of a text that are read each for itself; what comes after them is read as one."""
 
@@ -42,7 +44,8 @@ def _intent(text: str, reading: Reading) -> str | None:
     if best is None:
         return commands.commanded(text) or commands.asked(text)
     if best.confidence < FAINT:
-        return commands.commanded(text) or commands.looked_up(text) or best.intent
+        idle = best.intent in (*POLITE, *REFUSED)
+        return commands.commanded(text) or (commands.asked if idle else commands.looked_up)(text) or best.intent
     if best.intent in LOOKUPS and best.confidence < SURE:
         return commands.looked_up(text) or best.intent
     if best.intent in DONE:
@@ -122,3 +125,32 @@ class Hearing:
             else:
                 loose = f"{loose} {piece.text}".strip()
         return joined
+
+
+def only_answers(text: str, goal: Goal) -> bool:
+    """Whether a text cannot be another wish: a choice alone, or why, where that was asked. "I do not want it any more"
+    is why it is sent back."""
+    why = goal.asked == "reason" and entities.reason(text) is not None and not commands.tells(text)
+    return why or entities.is_bare_choice(text) or (swaps(goal) and is_option(text))
+
+
+def swaps(goal: Goal) -> bool:
+    """Whether a colour or a size belongs to what is put together."""
+    return goal.intent in ("do_exchange", "do_change_items")
+
+
+def is_option(text: str) -> bool:
+    """Whether a text is a colour or a size, and asks nothing."""
+    return len(text) <= PLAIN and things.only_options(text) and not clauses.is_question(text)
+
+
+def only_thinks(text: str) -> bool:
+    """Whether a text says that somebody has to think, and nothing else."""
+    return says("thinking", text) and consists_of(text, "thinking", "corrections", "polite", "fillers")
+
+
+def is_plain(text: str) -> bool:
+    """Whether nothing but assent or dissent can be in a text: it is short, and names nothing."""
+    plain = normal(text)
+    names = any(says(name, plain) for name in ("option_words", "synonyms", "ordinals", "numbers", "corrections", "if"))
+    return len(plain) <= PLAIN and not names and not any(each.isdigit() for each in plain)

@@ -105,7 +105,11 @@ class AddressSlot(Slot):
         if saved := self._saved(case, text):
             return saved
         parsed = addresses.parse(text)
-        return self._whole(case, goal, parsed) if addresses.is_address(parsed) else []
+        if addresses.is_address(parsed):
+            return self._whole(case, goal, parsed)
+        known = goal.slots.get(self.name)
+        other = entities.order_ids(text) or entities.means(text) or entities.NAMED_DAY.search(normal(text))
+        return [] if known is None or other else self._whole(case, goal, addresses.amended(known, text))
 
     def answered(self, case: Case, goal: Goal, text: str) -> list[Choice]:
         if saved := self._saved(case, text):
@@ -113,7 +117,7 @@ class AddressSlot(Slot):
         parts = {**goal.slots.get("address_parts", {}), **addresses.parse(text)}
         gaps = [field for field in ADDRESS if not parts.get(field)]
         if len(gaps) == 1 and "," not in text and goal.slots.get("address_parts"):
-            parts[gaps[0]] = text.strip(" .")[:200]
+            parts[gaps[0]] = addresses.bare(text).strip(" .")[:200]
         return self._whole(case, goal, parts)
 
     def ask(self, case: Case, goal: Goal) -> str:

@@ -4,9 +4,11 @@ from datetime import datetime
 from typing import Any
 
 from chassis.errors import ServiceError
+from contracts.amendments import ReturnLine, Wish
 from contracts.orders import Order
 from services.support.talk.case import Case, Part
 from services.support.talk.memory import Goal, Suggestion
+from services.support.talk.slots import lines_left
 
 INSTEAD: dict[tuple[str, str], str | None] = {
     ("do_cancel", "shipped"): None,
@@ -22,6 +24,9 @@ INSTEAD: dict[tuple[str, str], str | None] = {
     ("do_exchange", "shipped"): None,
 }
 """What is possible instead, for an action and the state of the order: a sentence, and what a yes to it begins."""
+
+SENT_BACK = ("do_return", "do_exchange")
+"""What is offered instead only within its time, which is one for both."""
 
 AGAIN: dict[str, str] = {
     "orders.payment_method_required": "payment",
@@ -91,6 +96,20 @@ def refused(case: Case, goal: Goal, refusal: ServiceError, order: Order) -> Part
     if ends or way not in INSTEAD:
         return Part(text=text, sources=[case.order_source(order)])
     instead = INSTEAD[way]
+    if instead in SENT_BACK and (late := _not_returnable(case, order)) is not None:
+        text = case.words.sentences(text, reason(case, late, order))
+        return Part(text=text, sources=[case.order_source(order)])
     text = case.words.sentences(text, case.words.say(f"instead.{way[0]}.{way[1]}"))
     suggestion = Suggestion(intent=instead, order_id=order.id, hints=goal.hints) if instead else None
     return Part(text=text, sources=[case.order_source(order)], suggestion=suggestion)
+
+
+def _not_returnable(case: Case, order: Order) -> ServiceError | None:
+    """Why nothing of an order can be sent back: then that is not offered."""
+    why = case.words.say("reason.asked")
+    one = [ReturnLine(sku=line.sku, quantity=1, reason=why) for line in lines_left(order)[:1]]
+    try:
+        case.sight.preview(order.id, Wish(kind="return", returns=one))
+    except ServiceError as refusal:
+        return refusal
+    return None

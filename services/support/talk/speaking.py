@@ -9,7 +9,7 @@ from services.support.talk import answering, clauses, commands, entities, goals,
 from services.support.talk.actions import ROWS
 from services.support.talk.case import Case, Part, Settings, Stop
 from services.support.talk.goals import Outcome
-from services.support.talk.hearing import SURE, Hearing, Piece
+from services.support.talk.hearing import PLAIN, SURE, Hearing, Piece, is_plain, only_answers, only_thinks
 from services.support.talk.intents import ACTIONS, HUMAN, POLITE, REFUSED
 from services.support.talk.memory import Focus, Goal, Memory, Suggestion
 from services.support.talk.ports import Blind, Guest, Ports, Sight
@@ -19,7 +19,6 @@ from services.support.turns import Answers, OpenAction, Proposal, Turn
 
 AMENDMENTS = {"cancel", "change_address", "change_items", "change_payment", "return", "exchange"}
 """Kinds of which an order has one at a time."""
-PLAIN = 40
 SUGGESTED = "suggested"
 """Among ids of actions: what a yes would begin."""
 PARTS_OF = {"do_change_payment": "payment", "do_change_address": "address"}
@@ -92,7 +91,8 @@ class Speaking:
     # --- answering
 
     def _handle(self, piece: Piece) -> None:
-        steps = (self._named_action, self._consent, self._goes_on, self._corrects, self._wants)
+        of_offers = (self._thinks, self._rather, self._named_action, self._consent)
+        steps = (*of_offers, self._goes_on, self._corrects, self._wants)
         try:
             next(part for step in steps if (part := step(piece)) is not None)
         except Stop as stop:
@@ -128,6 +128,30 @@ class Speaking:
         return self._say(Part(text=self.words.say(key, **values)))
 
     # yes and no
+
+    def _thinks(self, piece: Piece) -> Part | None:
+        """Who has to think about it has not said no: what was offered stays."""
+        if not only_thinks(piece.text) or not (self._open() or self.suggestion or self.goal):
+            return None
+        self._note(piece, "no")
+        return self._say(Part(text=self.words.say("think"), suggestion=self.suggestion))
+
+    def _rather(self, piece: Piece) -> Part | None:
+        """The money back rather than the exchange that is talked of: a return of the same goods."""
+        exchange = self.goal or self._last_open()
+        if exchange is None or exchange.intent != "do_exchange":
+            return None
+        if clauses.is_question(piece.text) or not says("money_back", piece.text):
+            return None
+        self._note(piece, "do_return")
+        self.memory = self.memory.but(goals=[])
+        hints = [*exchange.hints, piece.text]
+        return self._take(None, goals.begin(self.case, "do_return", hints, exchange.slots.get("order")))
+
+    def _last_open(self) -> Goal | None:
+        """What was offered last, while that is open."""
+        last = self.memory.last
+        return last if last and any(KINDS.get(action.kind) == last.intent for action in self._open()) else None
 
     def _open(self) -> list[OpenAction]:
         gone = {each for part in self.parts for each in (part.confirm, part.decline, *part.withdraw) if each}
@@ -166,7 +190,7 @@ class Speaking:
 
     def _consent(self, piece: Piece) -> Part | None:
         said = entities.consent(piece.text)
-        if said is None and piece.confidence >= SURE and _is_plain(piece.text):
+        if said is None and piece.confidence >= SURE and is_plain(piece.text):
             said = CONSENT.get(piece.intent or "")
         if said is None or (self.goal is not None and self.goal.asked == "reason" and entities.reason(piece.text)):
             return None
@@ -239,7 +263,7 @@ class Speaking:
 
     def _is_new(self, piece: Piece, goal: Goal) -> bool:
         """Whether something else is wanted, rather than an answer given."""
-        if piece.intent == goal.intent or piece.is_faint or _only_answers(piece.text, goal):
+        if piece.intent == goal.intent or piece.is_faint or only_answers(piece.text, goal):
             return False
         if piece.intent in ACTIONS and piece.confidence < SURE and not commands.commanded(piece.text):
             return not goals.fits(self.case, goal, piece.text)  # "the mastercard" is a choice, if one was asked for
@@ -263,8 +287,8 @@ class Speaking:
 
     def _corrects(self, piece: Piece) -> Part | None:
         """What changes the last offer, while that is open."""
-        last = self.memory.last
-        if last is None or not any(KINDS.get(action.kind) == last.intent for action in self._open()):
+        last = self._last_open()
+        if last is None:
             return None
         rest = entities.correction(piece.text)
         wanted = piece.is_request and not piece.is_faint
@@ -342,6 +366,8 @@ class Speaking:
         """What is to be looked up: what was asked for, or the same as before of something else ("and the lamp?")."""
         if piece.intent in LOOKUPS:
             return piece.intent
+        if self.memory.focus.product_id and (of_it := commands.asked_of_it(piece.text)):
+            return of_it
         text = normal(piece.text)
         goes_on = pattern("follow").match(text) is not None or text.endswith("呢")
         if piece.intent is not None and (piece.confidence >= SURE or not goes_on):
@@ -371,17 +397,3 @@ def _is_replaced(action: OpenAction, new: Proposal, corrected: Goal | None) -> b
     same_thing = action.kind == new.kind or {action.kind, new.kind} <= AMENDMENTS
     was = corrected.slots.get("order") if corrected is not None else None
     return same_thing and action.order_id in (new.order_id, was or new.order_id)
-
-
-def _only_answers(text: str, goal: Goal) -> bool:
-    """Whether a text cannot be another wish: a choice alone, or why, where that was asked. "I do not want it any more"
-    is why it is sent back."""
-    why = goal.asked == "reason" and entities.reason(text) is not None and not commands.tells(text)
-    return why or entities.is_bare_choice(text)
-
-
-def _is_plain(text: str) -> bool:
-    """Whether nothing but assent or dissent can be in a text: it is short, and names nothing."""
-    plain = normal(text)
-    names = any(says(name, plain) for name in ("option_words", "synonyms", "ordinals", "numbers", "corrections", "if"))
-    return len(plain) <= PLAIN and not names and not any(each.isdigit() for each in plain)

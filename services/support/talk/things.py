@@ -40,6 +40,20 @@ def alike(one: str, other: str) -> bool:
     return min(len(one), len(other)) >= LONG and one[0] == other[0] and fuzz.ratio(one, other) >= ALIKE
 
 
+OPTIONS = frozenset(token for option in (*HEARD["sizes"], *HEARD["option_words"].values()) for token in tokens(option))
+"""The words of all colours, sizes and formats that are named in short."""
+
+
+def options_in(text: str) -> bool:
+    """Whether a text names a colour, a size or a format."""
+    return not OPTIONS.isdisjoint(tokens(text))
+
+
+def only_options(text: str) -> bool:
+    """Whether a text names a colour, a size or a format, and nothing else that is sold."""
+    return bool(words := tokens(text)) and OPTIONS.issuperset(words)
+
+
 def hits(words: Sequence[str], name: str) -> frozenset[int]:
     """Which words of a text (by place) name this."""
     own = tokens(name)
