@@ -64,9 +64,9 @@ def commanded(text: str, topic: str | None = None) -> str | None:
     return next((intent for intent in found if intent is not None), None)
 
 
-def tells(text: str) -> bool:
-    """Whether a verb of an action is in a text."""
-    return VERB.search(normal(text)) is not None
+def tells(text: str) -> set[str]:
+    """The intents of all actions whose verbs are in a text."""
+    return {VERBS[found[0]] for found in VERB.finditer(normal(text))}
 
 
 def _command(part: str, plainly: bool) -> str | None:

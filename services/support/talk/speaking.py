@@ -196,10 +196,12 @@ class Speaking:
             return None
         self._note(piece, said)
         both = said == "no" and pattern("yes").match(normal(piece.text)) is not None  # "yes, stop it"
-        return self._yes(asks=both or "?" in normal(piece.text)) if said == "yes" or both else self._no()
+        offered = {KINDS[action.kind] for action in self._open()}
+        else_ = offered and commands.tells(piece.text) - offered  # "yes, cancel it", to another address
+        return self._yes(bool(both or else_ or "?" in normal(piece.text))) if said == "yes" or both else self._no()
 
     def _yes(self, asks: bool) -> Part | None:
-        """A yes that asks, or that comes after something else was spoken of, has nothing done: it is asked again."""
+        """A yes that asks, or comes after something else was spoken of, has nothing done: it is asked again."""
         waiting = self._open()
         if self.suggestion is not None and not (self.offered and waiting):
             return self._suggested(self.suggestion)
