@@ -25,7 +25,8 @@ _PHONE = re.compile(
     r"(?<![A-Za-z0-9-])(?:"
     r"(?:\+|00)[1-9](?:[ ()./-]{0,2}[0-9]){7,14}"  # with a country's code
     r"|(?:86[ -]?)?1[3-9][0-9](?:[ -]?[0-9]{4}){2}"  # a Chinese mobile
-    r"|\(?0[1-9][0-9]{0,3}\)?(?:[ ./-]?[0-9]){6,9}"  # national, with an area's code
+    r"|(?![0-9]{8}(?![0-9]))"  # as an order's number may begin
+    r"\(?0[1-9][0-9]{0,3}\)?(?:[ ./-]?[0-9]){6,9}"  # national, with an area's code
     r"|\(?[2-9][0-9]{2}\)?[ .-][0-9]{3}[ .-][0-9]{4}"  # North America
     r")(?![A-Za-z0-9-])"
 )

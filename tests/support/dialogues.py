@@ -74,7 +74,9 @@ class FakeAnswers:
         intent = self._intent(text)
         if intent is None:
             return Reading(guesses=[Guess(intent="cart", confidence=0.1)], known=False)
-        return Reading(guesses=[Guess(intent=intent, confidence=self.turn.get("confidence", 0.9))], known=True)
+        return Reading(
+            guesses=[Guess(intent=intent, confidence=self.turn.get("confidence", 0.9), terms=["it"])], known=True
+        )
 
     def _intent(self, text: str) -> str | None:
         for part, intent in self.turn.get("reads", ()):
@@ -96,10 +98,12 @@ class FakeAnswers:
 def answers() -> Any:
     """The fake ones, or those of the house where the environment asks for them."""
     if os.environ.get(REAL_ANSWERS):
+        from services.support import meaning
         from services.support.answers import Answers as Real
         from services.support.answers import articles_of_the_house, phrases_of_the_house
 
-        return Real(articles_of_the_house(), phrases_of_the_house())
+        meant = meaning.of_the_house() if os.environ[REAL_ANSWERS] != "words" else None
+        return Real(articles_of_the_house(), phrases_of_the_house(), meaning=meant)
     return FakeAnswers()
 
 

@@ -58,10 +58,9 @@ def commanded(text: str, topic: str | None = None) -> str | None:
         return "do_exchange"
     if ("?" in plain or says("wondering", plain)) and not says("asking_politely", plain):
         return None
-    if topic in DONE_BY and says("wanting", plain):
-        return DONE_BY[topic]
-    found = (_command(part.strip(), topic is not None) for part in PARTS.split(plain))
-    return next((intent for intent in found if intent is not None), None)
+    commands = (_command(part.strip(), topic is not None) for part in PARTS.split(plain))
+    told = next((intent for intent in commands if intent is not None), None)
+    return told or (DONE_BY.get(topic or "") if says("wanting", plain) else None)
 
 
 def tells(text: str) -> set[str]:

@@ -67,6 +67,12 @@ def order_ids(text: str) -> list[str]:
     return [found for found in ORDER_ID.findall(normal(text)) if re.search(r"\d", found) and not _is_day(found)]
 
 
+def is_bare_order(text: str) -> bool:
+    """Whether a text is the number of an order, and nothing else."""
+    found = order_ids(text)
+    return len(found) == 1 and consists_of(normal(text).replace(found[0], " "), "choice_words", "polite")
+
+
 def _is_day(digits: str) -> bool:
     return len(digits) == 8 and digits.isdigit() and digits.startswith("20") and "01" <= digits[4:6] <= "12"
 

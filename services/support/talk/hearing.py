@@ -41,6 +41,8 @@ class Piece:
 def _intent(text: str, reading: Reading) -> str | None:
     """What is wanted: what was read, unless the text plainly tells to do something where that is unsure."""
     best = reading.guesses[0] if reading.guesses and reading.known else None
+    if entities.is_bare_order(text):
+        return "order_status"  # there is nothing in it to be read
     if best is None:
         return commands.commanded(text) or commands.asked(text)
     if best.confidence < FAINT:
@@ -153,4 +155,5 @@ def is_plain(text: str) -> bool:
     """Whether nothing but assent or dissent can be in a text: it is short, and names nothing."""
     plain = normal(text)
     names = any(says(name, plain) for name in ("option_words", "synonyms", "ordinals", "numbers", "corrections", "if"))
-    return len(plain) <= PLAIN and not names and not any(each.isdigit() for each in plain)
+    empty = consists_of(plain, "fillers")  # "hmm"
+    return len(plain) <= PLAIN and not names and not empty and not any(each.isdigit() for each in plain)

@@ -190,7 +190,8 @@ class Speaking:
 
     def _consent(self, piece: Piece) -> Part | None:
         said = entities.consent(piece.text)
-        if said is None and piece.confidence >= SURE and is_plain(piece.text):
+        by_words = piece.confidence >= SURE and piece.reading.guesses[0].terms  # not "blah"
+        if said is None and by_words and is_plain(piece.text):
             said = CONSENT.get(piece.intent or "")
         if said is None or (self.goal is not None and self.goal.asked == "reason" and entities.reason(piece.text)):
             return None
