@@ -37,6 +37,7 @@ def support(model, migrated_config, tmp_path):
     env = {
         "AMQP_URI": migrated_config["AMQP_URI"],
         "SUPPORT_DB": migrated_config["DB_URIS"]["support:Base"],
+        "SUPPORT_MEANING": "false",  # by words alone it is unsure of QUESTION
         "SUPPORT_MODEL_URL": model.url,
         "SUPPORT_MODEL_NAME": "small",
         "SUPPORT_MODEL_KEY": KEY,
