@@ -10,13 +10,13 @@ from chassis.privacy import Kind
 from chassis.privacy_types import Person
 from chassis.tables import inbox
 from services.support.domain import ENDED, UNDER_WAY
-from services.support.models import Action, Conversation, Happening, Question, Reading
+from services.support.models import Action, Conversation, Happening, Question, Reading, Vote
 
 ID_LENGTH = 32
 """Of a conversation's."""
 
 _CONVERSATION, _HAPPENING, _ACTION = table_of(Conversation), table_of(Happening), table_of(Action)
-_QUESTION, _READING = table_of(Question), table_of(Reading)
+_QUESTION, _READING, _VOTE = table_of(Question), table_of(Reading), table_of(Vote)
 
 
 def _conversations(*where: ColumnElement[bool]) -> Select[Any]:
@@ -101,6 +101,12 @@ KINDS = (
         told=("language", "text", "at"),
         blank=dict(text=""),
         at=_QUESTION.c.at,
+    ),
+    Kind(
+        "vote",  # it stays counted with the article
+        _VOTE,
+        whose=lambda person: _VOTE.c.voter == person.customer_id,
+        told=("topic", "language", "version", "helpful", "at"),
     ),
     Kind(
         "repeatable_answer",

@@ -61,7 +61,7 @@ TECHNICAL = {
     "accounts.entry": "key input_hash author hash block",
     "accounts.posting": "position stripe",
     "orders.orders": "reason_code review amended",
-    "orders.amendment": "reason_code closed_at",
+    "orders.amendment": "reason_code closed_at key",
     "payments.part": "position parts action_url refunding authorize_key",
     "payments.movement": "key command_key",
     "payments.gift_card_movement": "key",
@@ -75,6 +75,8 @@ TECHNICAL = {
     "support.happening": "author note intent confidence status assigned_to",
     "support.question": "nearest",
     "support.reading": "reader",
+    "support.vote": "voter",
+    "users.privacy_request": "author",
     "transactions.transactions": "reversing day reason_code return_settled",
 }
 """Columns of how the house works: states, counts, moments, keys of commands, ids of staff."""

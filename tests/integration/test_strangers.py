@@ -17,6 +17,7 @@ from chassis.db import new_engine
 from chassis.errors import ServiceError
 from chassis.types import refusals_of
 from tests.contract.services import SERVICES, promised
+from tests.sandboxes import wait_until
 from tests.shop import ADDRESS, Shop, running_companies, running_shop
 
 LAMP, CARD = "LAMP-1", {"type": "card", "token": "tok_visa"}
@@ -33,6 +34,7 @@ PRODUCT = {
 }
 CHANGES = {"name": "Mine now", "variants": PRODUCT["variants"], "retired": True}
 METHODS = {f"{service}.{name}": method for service in SERVICES for name, method in promised(service).items()}
+LEARNS_WITHIN_S = 90
 ANSWERED = None
 """For a method that anybody may call."""
 
@@ -52,6 +54,7 @@ class Victim:
     account: str
     transaction: str
     conversation: str
+    export: str
 
 
 def key() -> str:
@@ -68,6 +71,14 @@ def shop(migrated_config: dict[str, Any], tmp_path: Any) -> Iterator[Shop]:
 @pytest.fixture
 def victim(shop: Shop) -> Victim:
     return victim_of(shop)
+
+
+def has_learned(shop: Shop) -> bool:
+    """Whether support answers from its articles: it begins to learn when it is asked first."""
+    try:
+        return bool(shop.rpc.support.search("refund"))
+    except RemoteError:
+        return False
 
 
 def victim_of(shop: Shop) -> Victim:
@@ -89,7 +100,9 @@ def victim_of(shop: Shop) -> Victim:
     deposit = shop.rpc.transactions.deposit(ada, account, {"amount": 5_000, "currency": "EUR"}, CARD, 10, key=key())
     assert deposit["status"] == "completed"
     refresh_token, transaction = tokens["refresh_token"], deposit["id"]
+    wait_until(lambda: has_learned(shop), LEARNS_WITHIN_S)
     conversation = shop.rpc.support.begin({"customer_id": ada}, "Where is my order?", key=key())["id"]
+    export = shop.rpc.users.request_export(ada, key=key())["id"]
     return Victim(
         ada,
         order["id"],
@@ -102,6 +115,7 @@ def victim_of(shop: Shop) -> Victim:
         account,
         transaction,
         conversation,
+        export,
     )
 
 
@@ -153,6 +167,20 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
             "users.not_found",
         ),
         "users.delete_payment_method": ({"user_id": on.id, "method_id": "m"}, "users.not_found"),
+        "users.request_export": ({"customer_id": on.id}, "users.not_found"),
+        "users.request_erasure": ({"customer_id": on.id, "password": "a-guess"}, "users.not_found"),
+        "users.privacy_request": ({"request_id": on.export}, "privacy.not_found"),
+        "users.export_document": ({"request_id": on.export}, "privacy.not_found"),
+        "users.collect": (
+            {"request_id": on.export, "service": "orders", "person": {"customer_id": on.id, "email": "ada@x.example"}},
+            forbidden,
+        ),
+        "users.find_sagas": ({}, forbidden),
+        "users.get_saga": ({"saga_id": on.saga}, forbidden),
+        "users.operate_saga": (
+            {"saga_id": on.saga, "action": "pause", "ver": 1, "reason": "because I can"},
+            forbidden,
+        ),
         "products.find": ({}, ANSWERED),
         "products.get": ({"product_id": on.product}, ANSWERED),
         "products.offers": ({"skus": [LAMP]}, ANSWERED),
@@ -407,7 +435,7 @@ def inbox(shop: Shop, used: str) -> list[str]:
 
 
 def test_every_method_is_called_as_a_stranger() -> None:
-    victim = Victim("c", "o", "s", "t", "p", "s", "r", "k", "a", "t", "v")
+    victim = Victim("c", "o", "s", "t", "p", "s", "r", "k", "a", "t", "v", "e")
     assert calls(victim).keys() == METHODS.keys()
 
 
@@ -502,7 +530,7 @@ def shop_on_any_database(config: dict[str, Any], database_uri: Any, tmp_path: An
 
 def test_garbage_is_refused_by_a_listed_code_and_every_service_lives_on(shop_on_any_database: Shop) -> None:
     shop = shop_on_any_database
-    victim = Victim("c-1", "o-1", "s-1", "t-1", "p-1", "s-1", "r-1", "k-1", "a-1", "t-1", "v-1")
+    victim = Victim("c-1", "o-1", "s-1", "t-1", "p-1", "s-1", "r-1", "k-1", "a-1", "t-1", "v-1", "e-1")
     wrong, asked = [], 0
     for name, (arguments, _) in calls(victim).items():
         for bad in bad_calls(name, arguments):
