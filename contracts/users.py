@@ -216,6 +216,7 @@ class UsersApi(PrivacyApi, SagasApi, Protocol):
         """An export that is ready; `after` is the `next_after` of the answer before."""
         ...
 
+    @refuses("privacy.not_found")
     def collect(self, request_id: Id, service: str, person: Person, *, key: str) -> None:
         """For users' own sagas: keep what a service says of a customer as parts of an export."""
         ...

@@ -48,6 +48,12 @@ def add(session: Session, kind: str, customer_id: str, author: str, reason: str)
     return str(row["id"])
 
 
+def require(session: Session, request_id: str) -> None:
+    """Raises ServiceError `privacy.not_found` for one that there is not."""
+    if session.scalar(select(_REQUEST.c.id).where(_REQUEST.c.id == request_id)) is None:
+        raise not_found(request_id)
+
+
 def find(session: Session, request_id: str, kept: timedelta) -> Row[tuple[object, ...]]:
     """Raises ServiceError `privacy.not_found`, also for one that is about to be removed."""
     row = session.execute(select(_REQUEST).where(_REQUEST.c.id == request_id)).one_or_none()

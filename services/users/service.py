@@ -228,6 +228,7 @@ class UsersService(PrivacyOperations, SagaOperations):
         self, request_id: Id, service: str, person: Person, *, key: str
     ) -> Outside[tuple[list[list[Record]], bool], None]:
         self.call.require_trusted()
+        requests.require(self.db.session, request_id)
         asked = self.others.get(service, self)
         pages, complete = yield functools.partial(collected, asked, person)
         requests.keep(self.db.session, request_id, service, pages, complete)
