@@ -70,10 +70,17 @@ def _talk(port: int, texts: list[str], latencies: list[float]) -> None:
         latencies.append(time.perf_counter() - at)
 
 
+def _has_learned(client: Client) -> bool:
+    try:
+        return bool(client.call("GET", "/v1/articles?query=refund"))
+    except RuntimeError:  # it waits for it a while, and then says so
+        return False
+
+
 def fill(system: System, articles: int) -> int:
     """So many articles more, of words of those that there are; answers how many there are once they are found."""
     client, chance = Client(system.port), random.Random(5)
-    client.call("GET", "/v1/articles?query=refund")  # it has learned
+    wait_for("what support learns", partial(_has_learned, client))
     wait_for("the service's own articles", lambda: bool(client.call("GET", "/v1/articles?language=en")))
     with closing(sqlite3.connect(system.var / "support.db", timeout=30)) as connection:
         texts = connection.execute("SELECT text FROM article WHERE language = 'en'")
