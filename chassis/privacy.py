@@ -7,7 +7,7 @@ pseudonym. A customer who leaves is first fenced: nothing new begins in any serv
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import msgspec
@@ -21,9 +21,11 @@ from chassis.db import WorkerDatabase, affected, dialect_of, insert_new, now
 from chassis.errors import ServiceError
 from chassis.privacy_types import Cursor, Erased, Person, PersonalData, Record, RecordLimit
 from chassis.rpc import rpc
-from chassis.tables import inbox, leaving
+from chassis.saga import ENDED
+from chassis.tables import inbox, leaving, saga
 
 OPEN_SHOWN = 20
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _SHARED = text("SELECT pg_advisory_xact_lock_shared(:space, hashtext(:of))")
 _ALONE = text("SELECT pg_advisory_xact_lock(:space, hashtext(:of))")
 _SPACE = 5801
@@ -62,6 +64,19 @@ class Kind:
 
     def open_at(self, at: datetime) -> ColumnElement[bool] | None:
         return self.open if self.open is None or isinstance(self.open, ColumnElement) else self.open(at)
+
+
+def saga_kind(whose: Callable[[Person], ColumnElement[bool]]) -> Kind:
+    """A service's own sagas, which know names and addresses: one that has ended goes with the pruner's next turn, with
+    what other services keep for it."""
+    return Kind(
+        "saga",
+        saga,
+        whose=whose,
+        told=("id", "name", "status", "created_at"),
+        blank=dict(wake_at=LONG_AGO),
+        open=saga.c.status.not_in(ENDED),
+    )
 
 
 class PrivacyOperations:

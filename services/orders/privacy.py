@@ -1,22 +1,19 @@
 """What orders keeps about customers (see chassis/privacy.py). What was sold to whom is kept for the taxes; who that is
 goes when the customer does. Sagas know names and addresses too: those that have ended are forgotten at once."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Select, or_, select
 
 from chassis.db import table_of
-from chassis.privacy import Kind
+from chassis.privacy import Kind, saga_kind
 from chassis.privacy_types import Person
-from chassis.saga import ENDED
 from chassis.tables import saga
 from services.orders.domain import OVER
 from services.orders.models import Amendment, Order
 
 GONE = "-"
 """Stands where there has to be something."""
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ORDER, _AMENDMENT = table_of(Order), table_of(Amendment)
 
@@ -91,16 +88,11 @@ KINDS = (
         at=_AMENDMENT.c.created_at,
         done=_AMENDMENT.c.closed_at.is_not(None),
     ),
-    Kind(
-        "saga",
-        saga,
-        whose=lambda person: or_(
+    saga_kind(
+        lambda person: or_(
             saga.c.id.in_(_orders(person, _ORDER.c.saga_id)),
             saga.c.id.in_(_amendments(person, _AMENDMENT.c.saga_id)),
             saga.c.id.in_(_amendments(person, _AMENDMENT.c.take_back_id)),
         ),
-        told=("id", "name", "status", "created_at"),
-        blank=dict(wake_at=LONG_AGO),  # so the pruner takes it at its next turn
-        open=saga.c.status.not_in(ENDED),
     ),
 )

@@ -2,19 +2,17 @@
 that is, to which bank account it went and what was written on it go. Sagas know names too: those that have ended are
 forgotten at once."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, or_, select
 
 from chassis.db import table_of
 from chassis.masking import shortened
-from chassis.privacy import Kind
-from chassis.saga import ENDED
+from chassis.privacy import Kind, saga_kind
 from chassis.tables import saga
 from services.transactions.domain import MAY_COME_BACK, UNSETTLED
 from services.transactions.models import Transaction, Usage
 
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 SAGAS = (
     "transfer",
     "deposit",
@@ -78,15 +76,10 @@ KINDS = (
         whose=lambda person: _USAGE.c.customer_id == person.customer_id,
         told=("kind", "currency", "day", "amount"),
     ),
-    Kind(
-        "saga",
-        saga,
-        whose=lambda person: and_(
+    saga_kind(
+        lambda person: and_(
             saga.c.name.in_(SAGAS),
             saga.c.key.in_(select(_ROW.c.id).where(_ROW.c.customer_id == person.customer_id)),
         ),
-        told=("id", "name", "status", "created_at"),
-        blank=dict(wake_at=LONG_AGO),  # so the pruner takes it at its next turn
-        open=saga.c.status.not_in(ENDED),
     ),
 )
