@@ -198,8 +198,8 @@ class Speaking:
         self._note(piece, said)
         both = said == "no" and pattern("yes").match(normal(piece.text)) is not None  # "yes, stop it"
         offered = {KINDS[action.kind] for action in self._open()}
-        else_ = offered and commands.tells(piece.text) - offered  # "yes, cancel it", to another address
-        return self._yes(bool(both or else_ or "?" in normal(piece.text))) if said == "yes" or both else self._no()
+        another = offered and commands.tells(piece.text) - offered  # "yes, cancel it", to another address
+        return self._yes(bool(both or another or "?" in normal(piece.text))) if said == "yes" or both else self._no()
 
     def _yes(self, asks: bool) -> Part | None:
         """A yes that asks, or comes after something else was spoken of, has nothing done: it is asked again."""
