@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from tests.children import dying
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -90,15 +92,14 @@ def _running(
     name: str, folder: Path, hooks: HookReceiver | None, port: int, flags: dict[str, Any]
 ) -> Iterator[Sandbox]:
     db = folder / f"{name}.db"
-    dies_with_us = ["setpriv", "--pdeathsig", "KILL"]
-    argv = [*dies_with_us, sys.executable, "-m", f"sandbox.{name}", "--port", str(port), "--db", str(db)]
+    argv = [sys.executable, "-m", f"sandbox.{name}", "--port", str(port), "--db", str(db)]
     if hooks:
         argv += ["--hook-url", hooks.url, "--hook-secret", hooks.secret]
     for flag, value in flags.items():
         argv += [f"--{flag.replace('_', '-')}", str(value)]
     environ = {k: v for k, v in os.environ.items() if k not in ("CARRIER_AUTO_S", "BANK_AUTO_S", "HOOK_SECRET")}
     with (folder / f"{name}.log").open("a") as log:
-        process = subprocess.Popen(argv, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(dying(*argv), cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
     try:
         ready = process.stdout.readline()

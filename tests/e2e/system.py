@@ -16,7 +16,7 @@ import httpx
 import psutil
 
 from scripts.processes import ROOT, free_port, stop, wait_until
-from tests.children import start
+from tests.children import dying, start
 
 STARTS_WITHIN_S = 180
 STOPS_WITHIN_S = 15
@@ -135,7 +135,7 @@ class System:
 def run(*argv: str, env: dict[str, str], timeout_s: float = 30) -> "subprocess.CompletedProcess[str]":
     """Our interpreter to its end; stdout has what it printed on either stream."""
     return subprocess.run(
-        ("setpriv", "--pdeathsig", "KILL", sys.executable, *argv),
+        dying(sys.executable, *argv),
         cwd=ROOT,
         env={**os.environ, **env},
         stdout=subprocess.PIPE,

@@ -1,29 +1,19 @@
 """Fetching and erasing what is kept about oneself on the shop's page, in a real Chromium, without a mouse."""
 
 import json
-from collections.abc import Iterator
-
-import pytest
 
 from tests.browser import Browser
 from tests.e2e.shopping import PASSWORD, Customer, Desk
-from tests.e2e.system import System
 from tests.e2e.test_page import page
-from tests.e2e.test_page_chat import bought, log_in
+from tests.e2e.test_page_chat import ada, bought, log_in
 
-__all__ = ["page"]
+__all__ = ["ada", "page"]
 
 FETCH, LEAVE = "#mine button:not([value])", "#mine button[value=leave]"
 KEEP_FILE = """(() => {
     const real = URL.createObjectURL;
     URL.createObjectURL = (file) => (file.text().then((text) => (window.saved = text)), real(file));
 })()"""
-
-
-@pytest.fixture
-def ada(shop: System) -> Iterator[Customer]:
-    with Customer(shop.url) as customer:
-        yield customer
 
 
 def press(page: Browser, button: str) -> None:

@@ -20,7 +20,7 @@ import pytest
 
 from scripts.plan import SERVICES
 from scripts.processes import ROOT, free_port, stop, wait_until
-from tests.children import start
+from tests.children import dying, start
 from tests.e2e.crowd import buying, require_that_the_books_agree
 from tests.e2e.shopping import Customer, Desk
 from tests.e2e.system import System
@@ -75,7 +75,7 @@ def make(shop: System, *words: str) -> str:
     """`make`, as somebody types it in another terminal; what it prints."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(
-        ("setpriv", "--pdeathsig", "TERM", "make", "-s", *words),
+        dying("make", "-s", *words, signal="TERM"),
         cwd=ROOT,
         env={**env, "VAR": str(shop.var)},
         stdout=subprocess.PIPE,

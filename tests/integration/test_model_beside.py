@@ -5,7 +5,6 @@ import uuid
 from pathlib import Path
 
 import pytest
-from nameko.exceptions import RemoteError
 from nameko.standalone.rpc import ServiceRpcProxy
 
 from chassis.amqp import queue_counts
@@ -13,6 +12,7 @@ from services.support.answers import articles_of_the_house
 from tests import children
 from tests.conftest import ROOT
 from tests.sandboxes import wait_until
+from tests.shop import has_learned
 from tests.support.stand_in import Reply, running, says
 
 NAMEKO = Path(sys.executable).with_name("nameko")
@@ -50,16 +50,10 @@ def support(model, migrated_config, tmp_path):
         assert process.poll() is None, (tmp_path / "log").read_text()
         return queue_counts(migrated_config["AMQP_URI"], ["rpc-support"]).get("rpc-support", (0, 0))[1]
 
-    def answers():
-        try:
-            return proxy.search("refund")
-        except RemoteError:
-            return None
-
     try:
         with ServiceRpcProxy("support", migrated_config, timeout=60) as proxy:
             wait_until(serves, 60)
-            wait_until(answers, 120)
+            wait_until(lambda: has_learned(proxy), 120)
             yield proxy
     finally:
         process.kill()

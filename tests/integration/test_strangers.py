@@ -18,7 +18,7 @@ from chassis.errors import ServiceError
 from chassis.types import refusals_of
 from tests.contract.services import SERVICES, promised
 from tests.sandboxes import wait_until
-from tests.shop import ADDRESS, Shop, running_companies, running_shop
+from tests.shop import ADDRESS, Shop, has_learned, running_companies, running_shop
 
 LAMP, CARD = "LAMP-1", {"type": "card", "token": "tok_visa"}
 EURO = {"amount": 100, "currency": "EUR"}
@@ -73,14 +73,6 @@ def victim(shop: Shop) -> Victim:
     return victim_of(shop)
 
 
-def has_learned(shop: Shop) -> bool:
-    """Whether support answers from its articles: it begins to learn when it is asked first."""
-    try:
-        return bool(shop.rpc.support.search("refund"))
-    except RemoteError:
-        return False
-
-
 def victim_of(shop: Shop) -> Victim:
     shop.sell(LAMP, 1999, stock=10)
     ada = shop.customer((LAMP, 2), email="ada@rialto.example")
@@ -100,7 +92,7 @@ def victim_of(shop: Shop) -> Victim:
     deposit = shop.rpc.transactions.deposit(ada, account, {"amount": 5_000, "currency": "EUR"}, CARD, 10, key=key())
     assert deposit["status"] == "completed"
     refresh_token, transaction = tokens["refresh_token"], deposit["id"]
-    wait_until(lambda: has_learned(shop), LEARNS_WITHIN_S)
+    wait_until(lambda: has_learned(shop.rpc.support), LEARNS_WITHIN_S)
     conversation = shop.rpc.support.begin({"customer_id": ada}, "Where is my order?", key=key())["id"]
     export = shop.rpc.users.request_export(ada, key=key())["id"]
     return Victim(
@@ -129,6 +121,7 @@ LETTERS: dict[str, dict[str, Any]] = {
     "replay_dead_letter": {"letter_id": 1, "reason": "because I can"},
     "drop_dead_letter": {"letter_id": 1, "reason": "because I can"},
 }
+DRIVERS = [service for service in SERVICES if "find_sagas" in promised(service)]
 KEEPERS = [service for service in SERVICES if "personal_data" in promised(service)]
 PRIVATE = ("personal_data", "begin_erasure", "cancel_erasure", "erase")
 
@@ -175,12 +168,6 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
             {"request_id": on.export, "service": "orders", "person": {"customer_id": on.id, "email": "ada@x.example"}},
             forbidden,
         ),
-        "users.find_sagas": ({}, forbidden),
-        "users.get_saga": ({"saga_id": on.saga}, forbidden),
-        "users.operate_saga": (
-            {"saga_id": on.saga, "action": "pause", "ver": 1, "reason": "because I can"},
-            forbidden,
-        ),
         "products.find": ({}, ANSWERED),
         "products.get": ({"product_id": on.product}, ANSWERED),
         "products.offers": ({"skus": [LAMP]}, ANSWERED),
@@ -218,12 +205,6 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "orders.get_return": ({"order_id": on.order, "return_id": "r"}, "orders.not_found"),
         "orders.exchanges": ({"order_id": on.order}, "orders.not_found"),
         "orders.get_exchange": ({"order_id": on.order, "exchange_id": "e"}, "orders.not_found"),
-        "orders.find_sagas": ({}, forbidden),
-        "orders.get_saga": ({"saga_id": on.saga}, forbidden),
-        "orders.operate_saga": (
-            {"saga_id": on.saga, "action": "pause", "ver": 1, "reason": "because I can"},
-            forbidden,
-        ),
         "orders.money": ({}, forbidden),
         "orders.saga_health": ({}, forbidden),
         "orders.incidents": ({}, forbidden),
@@ -318,12 +299,6 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
         "transactions.get": ({"transaction_id": on.transaction}, "transactions.not_found"),
         "transactions.find": ({"customer_id": on.id}, forbidden),
         "transactions.deposits": ({}, forbidden),
-        "transactions.find_sagas": ({}, forbidden),
-        "transactions.get_saga": ({"saga_id": on.saga}, forbidden),
-        "transactions.operate_saga": (
-            {"saga_id": on.saga, "action": "pause", "ver": 1, "reason": "because I can"},
-            forbidden,
-        ),
         "support.begin": ({"who": {"customer_id": on.id}, "message": "Hello"}, forbidden),
         "support.say": (talk | {"text": "Hello"}, "support.not_found"),
         "support.confirm": (talk | {"action_id": "a"}, "support.not_found"),
@@ -379,6 +354,15 @@ def calls(on: Victim) -> dict[str, tuple[dict[str, Any], str | None]]:
             f"{service}.{method}": ({"person": {"customer_id": on.id, "email": "ada@rialto.example"}}, forbidden)
             for service in KEEPERS
             for method in PRIVATE
+        },
+        **{
+            f"{service}.{method}": (arguments, forbidden)
+            for service in DRIVERS
+            for method, arguments in {
+                "find_sagas": {},
+                "get_saga": {"saga_id": on.saga},
+                "operate_saga": {"saga_id": on.saga, "action": "pause", "ver": 1, "reason": "because I can"},
+            }.items()
         },
     }
 

@@ -14,6 +14,7 @@ from scripts.control import Control
 from scripts.processes import ROOT, CannotStart, Command, wait_until
 from scripts.scale import System, wishes_of
 from scripts.supervisor import Rank, Supervisor, Unit
+from tests.children import dying
 
 PATIENT = "import time; time.sleep(60)"
 # The tests' process is patched by eventlet, which warns of forks; the supervisor's own is not.
@@ -48,7 +49,7 @@ class Shop:
     def run(self, *argv: str) -> "subprocess.Popen[str]":
         """`python -m scripts.scale` on this system."""
         env = {**os.environ, "VAR": str(self.var)}
-        argv = ("setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "scripts.scale", *argv)
+        argv = dying(sys.executable, "-m", "scripts.scale", *argv)
         return subprocess.Popen(
             argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
